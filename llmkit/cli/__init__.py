@@ -1,0 +1,1 @@
+"""The command line: parse, call, print. One small module per command, imported only when it is used."""

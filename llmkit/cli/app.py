@@ -1,0 +1,174 @@
+"""The `llmkit` program: a lazily imported command per module, and errors as one clear line with the right exit code."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from llmkit import __version__
+from llmkit.errors import LlmkitError
+from llmkit.suggest import did_you_mean
+
+# name -> one line of help. The module is llmkit/cli/<name>.py and holds either `app` (a group) or a function of that name.
+MAIN = {
+    "tokenize": "Text to tokens and back, streaming.",
+    "train-bpe": "Learn a tokenizer from text.",
+    "pretrain": "Train a model from random weights.",
+    "finetune": "Adapt a checkpoint to a task.",
+    "generate": "Text out of a model.",
+    "inspect": "Look inside a model: layers, counts, attention.",
+    "bench": "Measure speed beside this machine's limits.",
+}
+MORE = {
+    "predict": "Encoders in a pipe: fill-mask, classify.",
+    "evaluate": "Score a checkpoint on a file.",
+    "store": "List, show, verify and prune checkpoints.",
+    "recipe": "List, show, validate recipes; their schema.",
+    "completion": "Shell completion for bash, zsh and fish.",
+}
+
+
+def load_command(name: str) -> Any:
+    """Import the module of one command and return its click command."""
+    stem = name.replace("-", "_")
+    module = importlib.import_module(f"llmkit.cli.{stem}")
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        app.command(name, no_args_is_help=False)(getattr(module, stem))
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are used, so that `--help` costs no more than Typer itself."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*MAIN, *MORE]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return load_command(cmd_name) if cmd_name in MAIN or cmd_name in MORE else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, commands in (("Commands", MAIN), ("More", MORE)):
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in {*MAIN, *MORE}:
+            ctx.fail(f"no command {args[0]!r}; " + (did_you_mean(args[0], [*MAIN, *MORE]) or "see llmkit --help"))
+        return super().resolve_command(ctx, args)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"llmkit {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True
+)
+
+
+@app.callback()
+def root(
+    color: str = typer.Option("auto", help="Colour on terminals: auto, always or never.", metavar="WHEN"),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks (also LLMKIT_DEBUG=1)."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Tokenizers and transformer models, from raw text to a trained, inspected, measured model.
+
+    \b
+    llmkit pretrain bert-mini                  train a small BERT on built-in stories
+    llmkit generate --prompt "Once"            text from the newest model in ./runs
+    cat notes.txt | llmkit tokenize --count    tokens in a pipe
+    """
+    from llmkit.errors import UsageError
+    from llmkit.render.console import set_color
+
+    if color not in ("auto", "always", "never"):
+        raise UsageError(f"--color is {color!r}", "use auto, always or never")
+    set_color(color)  # type: ignore[arg-type]  # checked on the line above
+    if debug:
+        os.environ["LLMKIT_DEBUG"] = "1"
+
+
+def run(args: list[str]) -> int:
+    """Run one command line and return its exit code; nothing escapes but SystemExit from nowhere."""
+    # A filter whose reader has gone dies silently, as shells expect; training commands change this for themselves.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        command = typer.main.get_command(app)
+        code = command.main(args=args, prog_name="llmkit", standalone_mode=False)
+        sys.stdout.flush()  # so that a full disk is reported here and not swallowed at interpreter exit
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        return 130
+    except BaseException as error:
+        return report(error, as_json="--json" in args or "--jsonl" in args)
+
+
+def report(error: BaseException, *, as_json: bool = False) -> int:
+    """Print `error` as one clear line on stderr and return the exit code that belongs to it."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if os.environ.get("LLMKIT_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, LlmkitError):
+        kind, code, message, hint = error.kind, error.exit_code, error.message, error.hint
+    elif isinstance(error, typer.Abort):
+        return 130
+    elif hasattr(error, "format_message"):  # Typer's own usage errors, whichever click they come from
+        kind, code, message, hint = "usage", 2, error.format_message(), _usage_hint(error)
+    elif isinstance(error, MemoryError):
+        kind, code, message, hint = "memory", 6, "out of memory", "use a smaller batch, model or input"
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        kind, code, message, hint = "io", 74, f"{where}{error.strerror or error}", None
+        _drop_unwritten()
+    elif type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        kind, code, message, hint = "memory", 6, "the device is out of memory", "use a smaller batch or model"
+    else:
+        kind, code = "bug", 70
+        message, hint = f"unexpected {type(error).__name__}: {error}", "this is a bug in llmkit; --debug shows where"
+    _print_error(kind, code, message, hint, as_json)
+    return code
+
+
+def _print_error(kind: str, code: int, message: str, hint: str | None, as_json: bool) -> None:
+    from llmkit.render.safe_text import safe_text
+
+    if as_json:
+        body = {"error": {"code": kind, "exit": code, "message": message, "fix": hint}}
+        lines = json.dumps(body, ensure_ascii=True)
+    else:
+        lines = "error: " + safe_text(message) + (f"\n  fix: {safe_text(hint)}" if hint else "")
+    try:
+        print(lines, file=sys.stderr, flush=True)
+    except OSError:
+        pass  # stderr itself is gone; the exit code still says what happened
+
+
+def _usage_hint(error: BaseException) -> str | None:
+    context = getattr(error, "ctx", None)
+    return f"see {context.command_path} --help" if context is not None else None
+
+
+def _drop_unwritten() -> None:
+    """Point stdout at nothing, or the interpreter would fail again on the same unwritten bytes at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        pass

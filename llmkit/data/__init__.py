@@ -1,0 +1,1 @@
+"""Text sources, the built-in story world, tokenized corpora, labelled tables."""

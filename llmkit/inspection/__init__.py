@@ -1,0 +1,1 @@
+"""Structure and attention of models as plain data."""

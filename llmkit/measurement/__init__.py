@@ -1,0 +1,1 @@
+"""Timing with spread, and the machine's own limits."""

@@ -1,0 +1,1 @@
+"""Model configurations, the family registry and the family files."""

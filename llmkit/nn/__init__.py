@@ -1,0 +1,1 @@
+"""Parts that every family is wired from: attention, norms, positions, feed-forward, caches. No family names here."""

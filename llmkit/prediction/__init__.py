@@ -1,0 +1,1 @@
+"""Encoders at work on lines of text: fill-mask and classification."""

@@ -1,0 +1,1 @@
+"""Plain data to terminal output. The only package besides `cli` that knows Rich."""

@@ -1,0 +1,1 @@
+"""Training, reading and using tokenizers, over the `tokenizers` library."""

@@ -1,0 +1,1 @@
+"""One class per objective; each owns its corruption and its loss."""

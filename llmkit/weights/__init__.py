@@ -1,0 +1,1 @@
+"""Two-way rules between Hugging Face tensor names and layouts and ours."""
