@@ -23,7 +23,7 @@ def distance(a: str, b: str) -> int:
 def nearest(word: str, candidates: Iterable[str], most: int = 3) -> list[str]:
     """Return up to `most` candidates close enough to `word` to be worth offering, nearest first.
 
-    Close: distance at most 2 or a third of the length, the same last part of a dotted path, or one a prefix of the other.
+    Close: distance at most 2 or a third of the length, the same last part of a dotted path, or a shared prefix.
     """
     folded = word.casefold()
     last = folded.rpartition(".")[2]

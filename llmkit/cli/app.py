@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -16,7 +17,7 @@ from llmkit import __version__
 from llmkit.errors import LlmkitError
 from llmkit.suggest import did_you_mean
 
-# name -> one line of help. The module is llmkit/cli/<name>.py and holds either `app` (a group) or a function of that name.
+# name -> one line of help. The module is llmkit/cli/<name>.py; it holds `app` (a group) or a function of that name.
 MAIN = {
     "tokenize": "Text to tokens and back, streaming.",
     "train-bpe": "Learn a tokenizer from text.",
@@ -155,10 +156,8 @@ def _print_error(kind: str, code: int, message: str, hint: str | None, as_json: 
         lines = json.dumps(body, ensure_ascii=True)
     else:
         lines = "error: " + safe_text(message) + (f"\n  fix: {safe_text(hint)}" if hint else "")
-    try:
+    with contextlib.suppress(OSError):  # stderr itself may be gone; the exit code still says what happened
         print(lines, file=sys.stderr, flush=True)
-    except OSError:
-        pass  # stderr itself is gone; the exit code still says what happened
 
 
 def _usage_hint(error: BaseException) -> str | None:
@@ -168,7 +167,5 @@ def _usage_hint(error: BaseException) -> str | None:
 
 def _drop_unwritten() -> None:
     """Point stdout at nothing, or the interpreter would fail again on the same unwritten bytes at exit."""
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError, AttributeError):
-        pass

@@ -9,17 +9,17 @@ import typer
 
 # Typer evaluates these at run time on Python 3.10 too, hence Optional.
 Store = Annotated[
-    Optional[Path],  # noqa: UP007, UP045
+    Optional[Path],  # noqa: UP045
     typer.Option("--store", help="Where runs live [default: $LLMKIT_STORE or ./runs].", metavar="DIR"),
 ]
 Model = Annotated[
-    Optional[str],  # noqa: UP007, UP045
+    Optional[str],  # noqa: UP045
     typer.Option("--model", "-m", help="NAME, NAME@STEP or a directory [default: newest that fits].", metavar="REF"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")]
 Set = Annotated[
-    Optional[list[str]],  # noqa: UP007, UP045
+    Optional[list[str]],  # noqa: UP045
     typer.Option("--set", help="Override a recipe key, for example train.steps=500; repeatable.", metavar="KEY=VALUE"),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.")]
