@@ -89,9 +89,9 @@ def root(
     """Tokenizers and transformer models, from raw text to a trained, inspected, measured model.
 
     \b
-    llmkit pretrain bert-mini                  train a small BERT on built-in stories
-    llmkit generate --prompt "Once"            text from the newest model in ./runs
-    cat notes.txt | llmkit tokenize --count    tokens in a pipe
+    llmkit pretrain bert-mini                train a small BERT on built-in text
+    llmkit generate --prompt "Once"          text from the newest model in ./runs
+    cat notes.txt | llmkit tokenize --count  tokens in a pipe
     """
     from llmkit.errors import UsageError
     from llmkit.render.console import set_color
@@ -131,6 +131,9 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
         kind, code, message, hint = error.kind, error.exit_code, error.message, error.hint
     elif isinstance(error, typer.Abort):
         return 130
+    elif type(error).__name__ == "NoArgsIsHelpError":
+        print(error, file=sys.stderr)
+        return 2
     elif hasattr(error, "format_message"):  # Typer's own usage errors, whichever click they come from
         kind, code, message, hint = "usage", 2, error.format_message(), _usage_hint(error)
     elif isinstance(error, MemoryError):

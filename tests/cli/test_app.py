@@ -1,0 +1,124 @@
+"""The program itself: lazy, polite about errors, exact about exit codes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from llmkit import errors
+from llmkit.cli import app as program
+from llmkit.suggest import distance, nearest
+
+
+def llmkit(*args: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "llmkit", *args], capture_output=True, text=True, **options)
+
+
+def existing_commands() -> list[str]:
+    return [*program.MAIN, *program.MORE]
+
+
+@pytest.mark.parametrize("command", ["", *existing_commands()])
+def test_help_needs_no_torch_and_fits_80_columns(command):
+    code = (
+        "import sys; from llmkit.cli.app import run\n"
+        f"code = run([*{[command] if command else []!r}, '--help'])\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "sys.exit(code)"
+    )
+    environment = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: llmkit" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_root_help_lists_the_seven_first_then_more():
+    lines = llmkit("--help").stdout.splitlines()
+    words = [line.split()[0] for line in lines if line.startswith("  ") and line.split()]
+    positions = [words.index(name) for name in existing_commands()]
+    assert positions == sorted(positions)
+
+
+def test_importing_llmkit_costs_no_torch():
+    code = "import sys, llmkit; assert 'torch' not in sys.modules; llmkit.__version__"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_mistyped_command_is_guessed():
+    done = llmkit("pretrian")
+    assert done.returncode == 2
+    assert done.stderr == "error: no command 'pretrian'; did you mean 'pretrain'?\n  fix: see llmkit --help\n"
+
+
+def test_no_command_shows_help_on_stderr_and_exits_2():
+    done = llmkit()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: llmkit")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.LlmkitError("x"), 1),
+        (errors.UsageError("x"), 2),
+        (errors.RecipeError("x"), 2),
+        (errors.CheckFailed("x"), 3),
+        (errors.InputRefused("x"), 4),
+        (errors.Diverged("x"), 5),
+        (errors.OutOfMemory("x"), 6),
+        (MemoryError(), 6),
+        (errors.RunInUse("x"), 7),
+        (ZeroDivisionError("x"), 70),
+        (errors.StorageError("x"), 74),
+        (OSError(28, "No space left on device", "f"), 74),
+        (errors.Stopped("x"), 75),
+    ],
+)
+def test_each_error_has_its_exit_code_and_one_line(error, code, capsys, monkeypatch):
+    monkeypatch.delenv("LLMKIT_DEBUG", raising=False)
+    monkeypatch.setattr(program, "_drop_unwritten", lambda: None)
+    assert program.report(error) == code
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: ")
+    assert "Traceback" not in stderr
+
+
+def test_error_text_cannot_drive_the_terminal(capsys):
+    program.report(errors.InputRefused("bad \x1b[2J name \u202e", "try \x07"))
+    stderr = capsys.readouterr().err
+    assert "\x1b" not in stderr
+    assert "\u202e" not in stderr
+    assert "\x07" not in stderr
+
+
+def test_json_mode_reports_errors_as_json(capsys):
+    program.report(errors.RecipeError("x", "y"), as_json=True)
+    assert capsys.readouterr().err == '{"error": {"code": "recipe", "exit": 2, "message": "x", "fix": "y"}}\n'
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, which only Linux has")
+def test_a_full_disk_behind_stdout_is_one_line_and_74():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "llmkit", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 74
+    assert done.stderr.count("\n") == 1
+    assert "No space left" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "d"), [("", "abc", 3), ("abc", "abc", 0), ("ab", "ba", 1), ("kitten", "sitting", 3)]
+)
+def test_distance_counts_edits_and_swaps(a, b, d):
+    assert distance(a, b) == d
+    assert distance(b, a) == d
+
+
+def test_nearest_offers_close_words_and_nothing_far():
+    assert nearest("pretrian", existing_commands())[0] == "pretrain"
+    assert nearest("optim.lr", ["train.lr", "train.steps", "model.family"]) == ["train.lr"]
+    assert nearest("zzzzzz", existing_commands()) == []
