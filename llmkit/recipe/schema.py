@@ -1,0 +1,163 @@
+"""What a recipe may say: frozen dataclasses whose fields carry their own help and limits.
+
+The reader, `--set`, the JSON Schema, `llmkit recipe schema` and shell completion all derive from this one description.
+The keys of the `model` section are not here: they are the fields of the chosen family's configuration class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_INT = 2**48
+
+
+@dataclass(frozen=True)
+class Key:
+    """What one key accepts, in words and in limits; `above` is a limit that is itself not allowed."""
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str | None = None
+
+
+def key(
+    help: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+    pattern: str | None = None,
+) -> Any:
+    """A dataclass field that describes itself."""
+    described = Key(help, low, high, above, choices, pattern)
+    return field(default=default, metadata={"key": described})
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The network, drawn with random weights: a family and the sizes that this family understands."""
+
+    family: str = key("model family, as in Hugging Face's model_type: bert, gpt2, llama, ...")
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """How text becomes numbers: learn a tokenizer from the training text, or take one from `path`."""
+
+    algorithm: str = key(
+        "how the tokenizer is learned from the training text",
+        "bpe",
+        choices=("bpe", "wordpiece", "unigram", "char"),
+    )
+    vocab_size: int = key("entries to learn; a small corpus may give fewer, char ignores it", 8192, low=16, high=2**24)
+    path: str | None = key("a tokenizer.json, its directory or a tokenizer's name; then nothing is learned", None)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The text to learn from, and the part of it that is kept for validation."""
+
+    train: str | list[str] = key(  # noqa: RUF009  the default is a string, which cannot change
+        "training data: stories (built in), a path, a glob, .gz, .zst, .jsonl, - for stdin, or a list of these",
+        "stories",
+    )
+    validation: str | None = key("validation data in the same forms; null holds out a part of the training data", None)
+    validation_fraction: float = key(
+        "part of the training data to hold out when validation is null", 0.05, low=0, high=0.5
+    )
+    stories: int = key("how many stories to write when data is stories", 20_000, low=1, high=10**9)
+    seed: int = key("seed of the stories and of the held-out part", 0, low=0, high=2**63 - 1)
+    field: str | None = key("field that holds the text, for JSON lines", None)
+    text: str | None = key("column that holds the text, for tables; null finds it by name", None)
+    pair: str | None = key("column that holds a second text, for tasks on pairs", None)
+    label: str | None = key("column that holds the label; null finds it by name", None)
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What the model is asked to do while it learns."""
+
+    name: str = key("the task", choices=("masked", "causal", "classify"))
+    mask_rate: float = key("masked: share of the tokens to hide and predict", 0.15, above=0, high=0.9)
+    next_sentence: bool = key("masked: also tell real next sentences from random ones", True)
+    label_smoothing: float = key("share of the target probability spread over all other answers", 0.0, low=0, high=0.9)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The training loop: how long, how fast, and what to write down on the way."""
+
+    steps: int = key("optimizer steps in the whole run", 1000, low=1, high=10**10)
+    batch_size: int = key("examples in one forward pass", 16, low=1, high=2**20)
+    seq_len: int = key("tokens in one example", 128, low=2, high=2**24)
+    accumulate: int = key("batches whose gradients are added up before one step", 1, low=1, high=2**16)
+    optimizer: str = key("rule that turns gradients into steps", "adamw", choices=("adamw", "muon"))
+    lr: float = key("learning rate at its highest", 1e-3, above=0, high=100)
+    min_lr: float = key("learning rate at the end, as a share of lr", 0.0, low=0, high=1)
+    schedule: str = key(
+        "shape of the learning rate after warm-up", "cosine", choices=("cosine", "linear", "constant", "wsd")
+    )
+    warmup_steps: int = key("steps over which the learning rate rises from 0 to lr", 0, low=0, high=10**10)
+    weight_decay: float = key("pull of the weight matrices towards 0", 0.01, low=0, high=10)
+    beta1: float = key("adamw: memory of the gradient's mean", 0.9, low=0, high=0.9999999)
+    beta2: float = key("adamw: memory of the gradient's square", 0.999, low=0, high=0.9999999)
+    eps: float = key("adamw: keeps divisions away from 0", 1e-8, above=0, high=1)
+    clip: float = key("largest norm of all gradients together; 0 switches clipping off", 1.0, low=0, high=10**6)
+    dtype: str = key("number format of the matrix products", "float32", choices=("float32", "bfloat16"))
+    seed: int = key("seed of the weights, the order of the data and every other draw", 0, low=0, high=2**63 - 1)
+    log_every: int = key("steps between two lines of the log", 10, low=1, high=10**10)
+    eval_every: int = key("steps between two validations; 0: only at the end", 100, low=0, high=10**10)
+    eval_batches: int = key("batches in one validation; 0: all of them", 0, low=0, high=10**10)
+    save_every: int = key("steps between two checkpoints; 0: only at the end", 100, low=0, high=10**10)
+    keep: int = key("checkpoints to keep; older ones are removed", 2, low=1, high=10**6)
+    sample_every: int = key("steps between two samples of what the model says; 0: none", 0, low=0, high=10**10)
+    sample_prompt: str | None = key("text the samples start from, or with [MASK], fill in", None)
+    threads: int = key("processor threads; 0: as many as there are cores", 0, low=0, high=4096)
+    device: str = key("where to compute: auto takes the best there is", "auto", pattern=r"auto|cpu|cuda(:\d{1,3})?|mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run, described in full.
+
+    Pre-training has `model` and `tokenizer`; fine-tuning has neither, and `base` names the checkpoint to start from
+    (None: the newest one in the store that fits). `is_finetune` tells them apart.
+    `source` is the file or built-in it came from; `origins` maps each dotted key to where its value came from.
+    Neither is part of what makes two recipes equal.
+    """
+
+    name: str = key("name of the run's directory in the store", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+    objective: ObjectiveSettings
+    base: str | None = key("fine-tuning: checkpoint to start from; null takes the newest that fits", None)
+    model: ModelSettings | None = None
+    tokenizer: TokenizerSettings | None = None
+    data: DataSettings = field(default_factory=DataSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    source: str = field(default="", compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def is_finetune(self) -> bool:
+        """Whether this recipe adapts a checkpoint instead of drawing random weights."""
+        return self.model is None
+
+
+# In the order in which a recipe is read and written.
+SECTIONS: dict[str, type] = {
+    "model": ModelSettings,
+    "tokenizer": TokenizerSettings,
+    "data": DataSettings,
+    "objective": ObjectiveSettings,
+    "train": TrainSettings,
+}
+# Facts about the text and the task that the model section must not repeat: they are known only later.
+NOT_MODEL_KEYS = frozenset({"vocab_size", "head", "labels", "pad_id", "bos_id", "eos_id"})
