@@ -1,1 +1,1 @@
-"""Sampling and decoding."""
+"""Text out of decoders: settings, samplers over logits, the decode loop, streaming text."""
