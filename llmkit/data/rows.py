@@ -1,0 +1,132 @@
+"""Records one by one out of TSV, CSV, JSONL and JSON files, with the line each began on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from llmkit.data.text_in import MAX_RECORD, Errors, shown, text_chunks, text_lines
+from llmkit.errors import InputRefused
+
+Row = dict[str, object]
+MAX_JSON = 1 << 28
+"""Characters a .json file (read whole) may have; larger ones belong in .jsonl."""
+
+PACKED = (".gz", ".zst")
+TABLE_KINDS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
+
+
+def kind_of(path: Path) -> str:
+    """ "tsv", "csv", "jsonl" or "json" by the name (a .gz or .zst at its end does not count), else "text"."""
+    name = path.name.lower()
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    return TABLE_KINDS.get(Path(name).suffix, "text")
+
+
+def read_rows(path: Path, errors: Errors = "strict") -> Iterator[tuple[int, Row]]:
+    """(line, row) of each record; tables need a header line, JSON records may also be plain strings (column "text").
+
+    TSV has no quoting, so a quotation mark is a quotation mark; CSV is quoted as usual and checked strictly.
+    Raises InputRefused naming file and line.
+    """
+    kind = kind_of(path)
+    if kind == "jsonl":
+        return read_jsonl(path, errors)
+    if kind == "json":
+        return _json(path, errors)
+    if kind == "csv":
+        return _table(path, _csv(path, errors))
+    return _table(path, ((n, line.split("\t")) for n, line in text_lines(path, errors) if line))
+
+
+def _table(path: Path, lines: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, Row]]:
+    header: list[str] = []
+    for number, cells in lines:
+        if not header:
+            header = [cell.strip() for cell in cells]
+            if len(set(header)) != len(header):
+                twice = next(name for name in header if header.count(name) > 1)
+                raise InputRefused(f"{shown(path)}:{number}: column {twice!r} is named twice in the header")
+            continue
+        if len(cells) != len(header):
+            raise InputRefused(
+                f"{shown(path)}:{number}: {len(cells)} columns where the header has {len(header)}",
+                "CSV text that holds commas must be quoted"
+                if kind_of(path) == "csv"
+                else "is a tab missing, or one too many?",
+            )
+        yield number, dict(zip(header, cells, strict=True))
+
+
+def _csv(path: Path, errors: Errors) -> Iterator[tuple[int, list[str]]]:
+    started = 1
+    previous = csv.field_size_limit(MAX_RECORD)
+    # The csv module wants line ends kept, else a quoted newline is lost.
+    reader = csv.reader((line + "\n" for _, line in text_lines(path, errors)), strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield started, cells
+            started = reader.line_num + 1
+    except csv.Error as e:
+        raise InputRefused(
+            f"{shown(path)}:{started}: broken CSV ({e})", "check the quotation marks of that row"
+        ) from None
+    finally:
+        csv.field_size_limit(previous)
+
+
+def read_jsonl(path: Path, errors: Errors = "strict") -> Iterator[tuple[int, Row]]:
+    """`read_rows` for JSONL, whatever the file is called."""
+    for number, line in text_lines(path, errors):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as e:
+                raise InputRefused(f"{shown(path)}:{number}: not JSON ({e.msg.lower()} at column {e.colno})") from None
+            except RecursionError:
+                raise InputRefused(f"{shown(path)}:{number}: JSON nested too deeply") from None
+            yield number, _row(path, number, record)
+
+
+def _json(path: Path, errors: Errors) -> Iterator[tuple[int, Row]]:
+    parts, size = [], 0
+    for chunk in text_chunks(path, errors):
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MAX_JSON:
+            raise InputRefused(
+                f"{shown(path)}: a .json file over {MAX_JSON >> 20} MiB", "use .jsonl, one record per line"
+            )
+    if not "".join(parts).strip():
+        return
+    try:
+        data = json.loads("".join(parts))
+    except json.JSONDecodeError as e:
+        raise InputRefused(
+            f"{shown(path)}:{e.lineno}: not JSON ({e.msg.lower()} at column {e.colno})",
+            "one record per line? name it .jsonl" if e.msg == "Extra data" else None,
+        ) from None
+    except RecursionError:
+        raise InputRefused(f"{shown(path)}: JSON nested too deeply") from None
+    if not isinstance(data, list):
+        raise InputRefused(f"{shown(path)}: a list of records is expected, not {_named(data)}")
+    for number, record in enumerate(data, 1):
+        yield number, _row(path, number, record)
+
+
+def _row(path: Path, number: int, record: object) -> Row:
+    if isinstance(record, str):
+        return {"text": record}
+    if not isinstance(record, dict):
+        raise InputRefused(f"{shown(path)}:{number}: a record must be an object or a string, not {_named(record)}")
+    return record
+
+
+def _named(value: object) -> str:
+    return {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}.get(
+        type(value), "a number"
+    )

@@ -1,0 +1,285 @@
+"""What a recipe's `data.train` names, as a stream of documents: built-in stories, files, globs, directories, stdin.
+
+What a document is: a story; a record (JSONL, JSON, TSV, CSV); else a whole file. A large file comes in pieces of about
+PIECE characters, cut at a blank line if there is one, else at a line end, else at a space, else anywhere (so a 100 MB
+line is no trouble). Nothing is stripped: the pieces of a file joined are its text exactly.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from llmkit.data.rows import kind_of, read_jsonl, read_rows
+from llmkit.data.text_in import CHUNK, STDIN, Errors, check_readable, shown, text_chunks
+from llmkit.errors import InputRefused, StorageError, UsageError
+from llmkit.suggest import nearest
+
+PIECE = 1 << 18
+"""Characters of a file's text held at a time."""
+STORIES = "stories"
+DEFAULT_STORIES = 20_000
+_SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson")
+
+Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+class Piece(NamedTuple):
+    """Text of one document, or of a part of a long one; `first` says that a new document begins here."""
+
+    text: str
+    first: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus that can be read again and again.
+
+    files: in reading order; field: the column or key that holds the text; stories: how many built-in stories come before
+    the files, from `story_start` on, of the world with seed `seed`.
+    """
+
+    files: tuple[Path, ...]
+    field: str | None = None
+    stories: int = 0
+    story_start: int = 0
+    seed: int = 0
+    errors: Errors = "strict"
+
+    def pieces(self) -> Iterator[Piece]:
+        """The documents, in order, long ones in pieces. Raises InputRefused for what is not readable as text."""
+        if self.stories:
+            from llmkit.data.stories import stories
+
+            for story in stories(self.stories, self.seed, start=self.story_start):
+                yield Piece(story.text, True)
+        for path in self.files:
+            yield from self._file_pieces(path)
+
+    def documents(self) -> Iterator[str]:
+        """`pieces`, text only."""
+        return (piece.text for piece in self.pieces())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is running text only: no stories, no records."""
+        return bool(self.files) and not self.stories and all(self.kind(path) == "text" for path in self.files)
+
+    def kind(self, path: Path) -> str:
+        """How a file is read. Stdin is JSONL when a field is asked for, else text."""
+        kind = kind_of(path)
+        return "jsonl" if kind == "text" and self.field is not None else kind
+
+    def describe(self) -> str:
+        """One phrase for a header: '20,000 built-in stories, 3 text files, 1 jsonl file'."""
+        parts = [f"{self.stories:,} built-in stories"] if self.stories else []
+        kinds = [self.kind(path) for path in self.files]
+        for kind in dict.fromkeys(kinds):
+            count = kinds.count(kind)
+            parts.append(f"{count:,} {kind} file{'s' if count > 1 else ''}")
+        return ", ".join(parts)
+
+    def n_bytes(self) -> int | None:
+        """Size on disk (packed as it is), or None where that is unknown: stories, stdin."""
+        if self.stories or not all(path.is_file() for path in self.files):
+            return None
+        return sum(path.stat().st_size for path in self.files)
+
+    def fingerprint(self) -> str:
+        """A sha256 of what determines the text: the bytes of each file and the settings. Names do not count."""
+        digest = hashlib.sha256(b"llmkit source 1\n")
+        if self.stories:
+            from llmkit.data.stories import VERSION
+
+            digest.update(f"stories {VERSION} {self.seed} {self.story_start} {self.stories}\n".encode())
+        for path in self.files:
+            if not path.is_file():
+                raise AssertionError(f"{shown(path)} cannot be read twice; spool it first")
+            digest.update(f"{self.kind(path)} {self.field} {self.errors} {file_sha256(path)}\n".encode())
+        return digest.hexdigest()
+
+    def spooled(self, directory: Path) -> Source:
+        """This source with stdin and pipes copied to files in `directory`, so that it can be read twice."""
+        return replace(self, files=tuple(p if p.is_file() else _spool(p, directory) for p in self.files))
+
+    def _file_pieces(self, path: Path) -> Iterator[Piece]:
+        if self.kind(path) == "text":
+            first = True
+            for text in _cut(text_chunks(path, self.errors)):
+                yield Piece(text, first)
+                first = False
+            if first:
+                raise InputRefused(f"{shown(path)} is empty", "name a file with text in it")
+            return
+        column = self.field
+        count = 0
+        rows = read_jsonl(path, self.errors) if self.kind(path) == "jsonl" else read_rows(path, self.errors)
+        for number, row in rows:
+            if column is None:
+                column = _text_column(path, list(row))
+            if column not in row:
+                raise InputRefused(
+                    f"{shown(path)}:{number}: no field {column!r}; there is: {', '.join(map(str, row)) or 'nothing'}",
+                    _field_hint(column, list(row)),
+                )
+            text = row[column]
+            if not isinstance(text, str):
+                raise InputRefused(f"{shown(path)}:{number}: field {column!r} is not text")
+            count += 1
+            yield Piece(text, True)
+        if not count:
+            raise InputRefused(f"{shown(path)} is empty", "name a file with records in it")
+
+
+def open_source(
+    spec: Spec, *, field: str | None = None, stories: int = DEFAULT_STORIES, seed: int = 0, errors: Errors = "strict"
+) -> Source:
+    """Find what `spec` names, without reading it: "stories", a path, a glob, a directory, "-", or a list of these.
+
+    A directory means the text and JSONL files in it (packed or not), by name. `stories` and `seed` are for "stories".
+    Raises StorageError for what is missing, UsageError for a spec that cannot be right.
+    """
+    parts = [spec] if isinstance(spec, str | os.PathLike) else list(spec)
+    files: list[Path] = []
+    with_stories = 0
+    for part in map(os.fspath, parts):
+        if part == STORIES:
+            with_stories += 1
+        elif not part:
+            raise UsageError("an empty name where data is expected", "name a file, a glob, - or stories")
+        else:
+            files += _found(part)
+    if not files and not with_stories:
+        raise UsageError("no data named", "name a file, a glob, - or stories")
+    if with_stories > 1 or files.count(STDIN) > 1:
+        raise UsageError(f"{'stories' if with_stories > 1 else '- (stdin)'} is named twice")
+    if with_stories and stories < 1:
+        raise UsageError(f"{stories} stories asked for", "data.stories must be at least 1")
+    return Source(tuple(files), field, stories if with_stories else 0, 0, seed, errors)
+
+
+def read_documents(
+    spec: Spec, *, field: str | None = None, stories: int = DEFAULT_STORIES, seed: int = 0, errors: Errors = "strict"
+) -> Iterator[str]:
+    """The documents `spec` names (see `open_source`), streaming; files over PIECE characters come in pieces."""
+    return open_source(spec, field=field, stories=stories, seed=seed, errors=errors).documents()
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+    except OSError as e:
+        raise StorageError(f"cannot read {path}: {(e.strerror or str(e)).lower()}") from None
+    return digest.hexdigest()
+
+
+def _found(part: str) -> list[Path]:
+    if part == "-":
+        return [STDIN]
+    path = Path(part).expanduser()
+    try:
+        exists, is_dir = path.exists(), path.is_dir()
+    except (OSError, ValueError) as e:
+        raise StorageError(f"cannot read {part[:200]!r}: {str(e).lower()}") from None
+    if is_dir:
+        inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and _is_text_name(p))
+        if not inside:
+            raise InputRefused(
+                f"no text in directory {part}", f"looked for {', '.join('*' + s for s in _SUFFIXES)}, also .gz and .zst"
+            )
+        return inside
+    if exists:
+        return [path]
+    if glob.has_magic(part):
+        matches = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if not Path(p).is_dir())
+        if not matches:
+            raise StorageError(f"no file matches {part}")
+        return matches
+    check = nearest(part, [STORIES], most=1) if "/" not in part and "." not in part else []
+    if check:
+        raise StorageError(f"no such file: {part}", "did you mean 'stories'?")
+    if path.parent.is_dir():
+        near = nearest(path.name, sorted(p.name for p in path.parent.iterdir())[:2000], most=1)
+        raise StorageError(f"no such file: {part}", f"did you mean {path.parent / near[0]}?" if near else None)
+    check_readable(path)
+    raise StorageError(f"no such file: {part}")
+
+
+def _is_text_name(path: Path) -> bool:
+    name = path.name.lower()
+    return any(name.removesuffix(packed).endswith(_SUFFIXES) for packed in (".gz", ".zst"))
+
+
+def _cut(chunks: Iterator[str]) -> Iterator[str]:
+    """Regroup chunks into pieces of at most PIECE characters (plus one chunk), cut where a tokenizer notices least."""
+    held: list[str] = []
+    size = 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size > PIECE:
+            text = "".join(held)
+            at = _cut_place(text)
+            yield text[:at]
+            held, size = [text[at:]], len(text) - at
+    if size:
+        yield "".join(held)
+
+
+def _cut_place(text: str) -> int:
+    # Before the last newline of a blank line, after a lone newline, before a space: in each case byte-level BPE splits
+    # words exactly as it would in the uncut text.
+    half = len(text) // 2
+    if (at := text.rfind("\n\n", half)) >= 0 or (at := text.rfind("\n", half)) >= 0:
+        return at + 1
+    return at if (at := text.rfind(" ", half)) > 0 else len(text)
+
+
+def _text_column(path: Path, names: list[str]) -> str:
+    if "text" in names:
+        return "text"
+    if len(names) == 1:
+        return names[0]
+    raise InputRefused(
+        f"{shown(path)}: which field holds the text? there is: {', '.join(map(str, names)) or 'nothing'}",
+        "say so, as in --set data.field=NAME",
+    )
+
+
+def _field_hint(field: str, names: list[str]) -> str | None:
+    near = nearest(field, [n for n in names if isinstance(n, str)], most=1)
+    return f"did you mean {near[0]!r}?" if near else "say which, as in --set data.field=NAME"
+
+
+def _spool(path: Path, directory: Path) -> Path:
+    """Copy a stream that can be read once into `directory`, named by its content."""
+    check_readable(path)
+    temporary: str | None = None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        handle, temporary = tempfile.mkstemp(prefix=".tmp-stdin-", dir=directory)
+        with os.fdopen(handle, "wb") as out:
+            stream = sys.stdin.buffer if path == STDIN else path.open("rb")
+            while block := stream.read(CHUNK):
+                digest.update(block)
+                out.write(block)
+        final = directory / f"stdin-{digest.hexdigest()[:32]}{path.suffix}"
+        shutil.move(temporary, final)
+        return final
+    except OSError as e:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise StorageError(f"cannot keep {shown(path)} in {directory}: {(e.strerror or str(e)).lower()}") from None

@@ -1,0 +1,130 @@
+"""Training and validation text that cannot overlap.
+
+- A validation source of its own: taken as it is.
+- Stories: the validation stories come from far beyond the training stories in the same world, so their number does not
+  depend on how many are trained on.
+- Plain text: the last `fraction` of the characters of all files in order. For one file, train is text[:int(n * (1 - f))]:
+  the split of nanoGPT's character benchmark.
+- Records: by a hash of the text, so a duplicate of a training document is never validated on, and adding documents
+  moves none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from llmkit.data.sources import DEFAULT_STORIES, Piece, Source, Spec, open_source
+from llmkit.data.text_in import Errors, text_chunks
+from llmkit.errors import InputRefused, UsageError
+
+VALIDATION_STORIES = 1 << 40
+"""Index of the first validation story."""
+Side = Literal["train", "validation"]
+
+
+class Corpus(Protocol):
+    """Text that can be read repeatedly and knows its own digest: a Source or a Part."""
+
+    def pieces(self) -> Iterator[Piece]: ...
+
+    def fingerprint(self) -> str: ...
+
+    def describe(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of a split source."""
+
+    source: Source
+    side: Side
+    fraction: float
+
+    def pieces(self) -> Iterator[Piece]:
+        """The pieces on this side. Raises InputRefused when there are none."""
+        some = False
+        for piece in self._by_place() if self.source.is_plain else self._by_hash():
+            some = True
+            yield piece
+        if not some:
+            raise InputRefused(
+                f"a {self.side} part of {self.fraction:g} of {self.source.describe()} leaves nothing to read",
+                "raise data.validation_fraction, or name a file in data.validation",
+            )
+
+    def documents(self) -> Iterator[str]:
+        """`pieces`, text only."""
+        return (piece.text for piece in self.pieces())
+
+    def fingerprint(self) -> str:
+        """See Source.fingerprint."""
+        return hashlib.sha256(f"{self.source.fingerprint()} {self.side} {self.fraction!r}".encode()).hexdigest()
+
+    def describe(self) -> str:
+        """One phrase for a header."""
+        share = self.fraction if self.side == "validation" else 1 - self.fraction
+        if self.source.is_plain:
+            return (
+                f"{self.source.describe()}, {'last' if self.side == 'validation' else 'first'} {share:.4g} of the text"
+            )
+        return f"{self.source.describe()}, {share:.4g} of the records by hash"
+
+    def _by_place(self) -> Iterator[Piece]:
+        total = sum(len(c) for path in self.source.files for c in text_chunks(path, self.source.errors))
+        cut = int(total * (1 - self.fraction))
+        at = 0
+        for piece in self.source.pieces():
+            start, at = at, at + len(piece.text)
+            if self.side == "train":
+                if start >= cut:
+                    return
+                yield piece if at <= cut else Piece(piece.text[: cut - start], piece.first)
+            elif at > cut:
+                yield piece if start >= cut else Piece(piece.text[cut - start :], True)
+
+    def _by_hash(self) -> Iterator[Piece]:
+        bound = int(self.fraction * 2**64)
+        missed = False  # whether the piece before this one went to the other side
+        for piece in self.source.pieces():
+            digest = hashlib.blake2b(piece.text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"llmkit-split")
+            held_out = int.from_bytes(digest.digest(), "big") < bound
+            if held_out == (self.side == "validation"):
+                yield Piece(piece.text, piece.first or missed)
+                missed = False
+            else:
+                missed = True
+
+
+def open_split(
+    train: Spec,
+    validation: Spec | None = None,
+    *,
+    fraction: float = 0.1,
+    field: str | None = None,
+    stories: int = DEFAULT_STORIES,
+    seed: int = 0,
+    errors: Errors = "strict",
+) -> tuple[Source | Part, Source | Part]:
+    """The training and the validation text, by the rules of this module.
+
+    fraction: share of the text, records or (in addition to `stories`) stories to validate on; 0 < fraction < 1.
+    Raises UsageError for a fraction that is none and for a file on both sides.
+    """
+    source = open_source(train, field=field, stories=stories, seed=seed, errors=errors)
+    if not 0 < fraction < 1:
+        raise UsageError(f"data.validation_fraction is {fraction:g}", "it must lie between 0 and 1")
+    held_out = max(1, round(stories * fraction))
+    if validation is not None:
+        named = open_source(validation, field=field, stories=held_out, seed=seed, errors=errors)
+        if named.stories:
+            named = replace(named, story_start=VALIDATION_STORIES)
+        for path in named.files:
+            if path in source.files:
+                raise UsageError(f"{path} is both data.train and data.validation")
+        return source, named
+    if source.stories and not source.files:
+        return source, replace(source, stories=held_out, story_start=VALIDATION_STORIES)
+    return Part(source, "train", fraction), Part(source, "validation", fraction)

@@ -1,0 +1,164 @@
+"""Bytes to text, streaming: files, gzip, Zstandard and stdin as bounded chunks of checked UTF-8.
+
+Memory stays flat whatever the size of the input or of its lines.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
+
+Errors = Literal["strict", "replace"]
+STDIN = Path("-")
+CHUNK = 1 << 18
+"""Bytes asked for at a time."""
+MAX_RECORD = 1 << 26
+"""Characters allowed on one line of a record file (JSONL, TSV, CSV); plain text has no such bound."""
+
+_MAGIC = {
+    b"PAR1": ("a Parquet file", "export it as .jsonl"),
+    b"PK\x03\x04": ("a zip archive", "unpack it first"),
+    b"BZh": ("bzip2 data", "unpack it first: bunzip2"),
+    b"\xfd7zXZ\x00": ("xz data", "unpack it first: unxz"),
+    b"%PDF": ("a PDF", "extract its text first"),
+    b"\xff\xfe": ("UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8"),
+    b"\xfe\xff": ("UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8"),
+}
+
+
+def shown(path: Path) -> str:
+    """The name of an input in messages."""
+    return "stdin" if path == STDIN else str(path)
+
+
+def check_readable(path: Path) -> None:
+    """Raise StorageError or InputRefused unless `path` is stdin or something that can be read as a file."""
+    if path == STDIN:
+        return
+    try:
+        if path.is_dir():
+            raise InputRefused(f"{path} is a directory, not a file", f"name its files, as in '{path}/*.txt'")
+        if not path.exists():
+            beside = f"no such directory: {path.parent}" if not path.parent.exists() else None
+            raise StorageError(f"no such file: {path}", beside)
+    except (OSError, ValueError) as e:
+        raise _io_error(path, e) from None
+
+
+def text_chunks(path: Path, errors: Errors = "strict") -> Iterator[str]:
+    """The text of one input in chunks (at least one character each); joined, they are the text exactly.
+
+    A leading byte order mark is dropped. With errors="replace", bytes that are not UTF-8 become U+FFFD and NUL is kept.
+    Raises InputRefused with the byte offset (in the unpacked data) of the first byte that is not UTF-8 or is NUL.
+    """
+    base = 0  # bytes decoded so far
+    pending = b""
+    for chunk in byte_chunks(path):
+        data = pending + chunk
+        text, used = _decoded(path, data, base, errors, final=False)
+        pending = data[used:]
+        if text:
+            yield text[1:] if base == 0 and text[0] == "\ufeff" else text
+        base += used
+    text, _ = _decoded(path, pending, base, errors, final=True)
+    if text:
+        yield text
+
+
+def _decoded(path: Path, data: bytes, base: int, errors: Errors, *, final: bool) -> tuple[str, int]:
+    try:
+        text, used = codecs.utf_8_decode(data, errors, final)
+    except UnicodeDecodeError as e:
+        where = base + e.start
+        raise InputRefused(
+            f"{shown(path)}: byte {where} (0x{data[e.start]:02x}) is not valid UTF-8",
+            "convert the file to UTF-8 (iconv -f LATIN1 -t UTF-8), or read it with errors=replace",
+        ) from None
+    if errors == "strict" and "\0" in text:
+        where = base + data.index(b"\0")
+        raise InputRefused(f"{shown(path)}: byte {where} is NUL; this does not look like text", "is it a binary file?")
+    return text, used
+
+
+def text_lines(path: Path, errors: Errors = "strict") -> Iterator[tuple[int, str]]:
+    """Lines with their number from 1, without the line end (\\n or \\r\\n). Raises InputRefused on a line over MAX_RECORD."""
+    number, parts, held = 0, [], 0
+    for chunk in text_chunks(path, errors):
+        lines = chunk.split("\n")
+        parts.append(lines[0])
+        held += len(lines[0])
+        for following in lines[1:]:
+            number += 1
+            yield number, "".join(parts).removesuffix("\r")
+            parts, held = [following], len(following)
+        if held > MAX_RECORD:
+            raise InputRefused(
+                f"{shown(path)}: line {number + 1} is longer than {MAX_RECORD:,} characters",
+                "one record per line is expected; text without records belongs in a .txt file",
+            )
+    if last := "".join(parts):
+        yield number + 1, last.removesuffix("\r")
+
+
+def byte_chunks(path: Path) -> Iterator[bytes]:
+    """The unpacked bytes of one input; gzip and Zstandard are known by their first bytes, whatever the name."""
+    with _opened(path) as stream:
+        try:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+        except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+            raise InputRefused(f"{shown(path)}: corrupt gzip data ({str(e).lower()})") from None
+        except OSError as e:
+            raise _io_error(path, e) from None
+        except Exception as e:
+            if type(e).__name__ != "ZstdError":
+                raise
+            raise InputRefused(f"{shown(path)}: corrupt zstd data ({str(e).lower()})") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    check_readable(path)
+    try:
+        raw: BinaryIO = sys.stdin.buffer if path == STDIN else path.open("rb", buffering=CHUNK)
+    except (OSError, ValueError) as e:
+        raise _io_error(path, e) from None
+    try:
+        head = raw.peek(8)[:8] if isinstance(raw, io.BufferedReader) else b""
+        if head[:2] == b"\x1f\x8b":
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+        elif head[:4] == b"\x28\xb5\x2f\xfd":
+            yield _unpacked_zstd(path, raw)
+        else:
+            for magic, (what, fix) in _MAGIC.items():
+                if head.startswith(magic):
+                    raise InputRefused(f"{shown(path)} is {what}, not UTF-8 text", fix)
+            yield raw
+    except OSError as e:
+        raise _io_error(path, e) from None
+    finally:
+        if path != STDIN:
+            raw.close()
+
+
+def _unpacked_zstd(path: Path, raw: BinaryIO) -> BinaryIO:
+    try:
+        import zstandard
+    except ImportError:
+        raise UsageError(
+            f"{shown(path)} is zstd data, which needs the zstandard package", "pip install 'llmkit[zstd]'"
+        ) from None
+    return cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+
+
+def _io_error(path: Path, e: Exception) -> LlmkitError:
+    return StorageError(f"cannot read {shown(path)}: {(getattr(e, 'strerror', None) or str(e)).lower()}")
