@@ -1,0 +1,82 @@
+"""Rotary scaling kinds as config.json stores them: what each needs, checked and completed. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from llmkit.errors import UsageError
+from llmkit.suggest import did_you_mean
+
+# kind -> (needed, optional); the sums behind each are in llmkit.nn.positions.
+ROPE_KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "default": ((), ()),
+    "linear": (("factor",), ()),
+    "dynamic": (("factor",), ()),
+    "yarn": (
+        (),
+        ("factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"),
+    ),
+    "longrope": (("short_factor", "long_factor"), ("factor", "attention_factor")),
+    "llama3": (("factor", "low_freq_factor", "high_freq_factor"), ()),
+    "proportional": ((), ("factor", "partial_rotary_factor")),
+}
+_WITH_ORIGINAL = ("yarn", "longrope", "llama3")
+_ORIGINAL = "original_max_position_embeddings"
+
+
+def standard_scaling(scaling: Mapping[str, object] | None, *, head_dim: int, max_seq_len: int) -> dict[str, Any] | None:
+    """The scaling as {'rope_type': kind, ...} holding only keys that the kind computes with; None for the default.
+
+    Kinds that remember the context they were pretrained with get it filled in (`max_seq_len` unless stored).
+    Raises UsageError naming the key for a missing, mistyped or out of range entry.
+    """
+    if not scaling:
+        return None
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if not isinstance(kind, str) or kind not in ROPE_KINDS:
+        hint = did_you_mean(str(kind), ROPE_KINDS) or f"the kinds are {', '.join(ROPE_KINDS)}"
+        raise UsageError(f"rope_type is {str(kind)[:60]!r}, which is no kind of rotary scaling", hint)
+    if kind == "default":
+        return None
+    needed, optional = ROPE_KINDS[kind]
+    kept: dict[str, Any] = {"rope_type": kind}
+    for key in (*needed, *optional):
+        value = scaling.get(key)
+        if value is not None:
+            kept[key] = _checked(key, value, half=head_dim // 2)
+        elif key in needed:
+            raise UsageError(f"rotary scaling {kind!r} needs {key!r}, which is missing")
+    if kind in _WITH_ORIGINAL:
+        original = scaling.get(_ORIGINAL)
+        original = max_seq_len if original is None else original
+        if not isinstance(original, int) or isinstance(original, bool) or not 2 <= original <= 2**24:
+            raise UsageError(f"{_ORIGINAL} is {original!r}; it must be a whole number between 2 and {2**24}")
+        kept[_ORIGINAL] = original
+    if kind == "llama3" and not kept["high_freq_factor"] > kept["low_freq_factor"]:
+        raise UsageError(f"high_freq_factor is {kept['high_freq_factor']}; it must be above low_freq_factor")
+    if kind == "dynamic" and head_dim <= 2:
+        raise UsageError(f"rotary scaling 'dynamic' needs heads wider than 2; head_dim is {head_dim}")
+    return kept
+
+
+def _checked(key: str, value: object, *, half: int) -> Any:
+    if key in ("short_factor", "long_factor"):
+        if not isinstance(value, (list, tuple)) or len(value) != half or not all(_positive(v) for v in value):
+            raise UsageError(f"{key} must be a list of {half} positive numbers, one per rotated pair of a head")
+        return [float(v) for v in value]
+    if key == "truncate":
+        if not isinstance(value, bool):
+            raise UsageError(f"truncate is {value!r}; it must be true or false")
+        return value
+    low = 0.0 if key == "partial_rotary_factor" else None
+    if not _positive(value) and not (low is not None and value == low):
+        raise UsageError(f"{key} is {value!r}; it must be a positive number")
+    if key == "partial_rotary_factor" and float(value) > 1:  # type: ignore[arg-type]  # checked just above
+        raise UsageError(f"partial_rotary_factor is {value!r}; it must be between 0 and 1")
+    return value
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
