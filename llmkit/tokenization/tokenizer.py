@@ -1,0 +1,177 @@
+"""A tokenizer read from or written to a tokenizer.json, over the `tokenizers` library."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import tokenizers
+
+from llmkit.errors import InputRefused, StorageError
+from llmkit.tokenization.byte_level import BYTE_CHARS, token_bytes
+from llmkit.tokenization.special import guess_roles, tokenizer_config
+
+FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
+
+
+class Tokenizer:
+    """Text to ids and back.
+
+    backend: the `tokenizers` object that does the work; roles: "pad", "eos", ... -> token text.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, roles: Mapping[str, str]) -> None:
+        # Both belong to batches, and neither may change what `encode` returns.
+        backend.no_padding()
+        backend.no_truncation()
+        self.backend = backend
+        self.roles = {role: token for role, token in roles.items() if backend.token_to_id(token) is not None}
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Tokenizer:
+        """Read a tokenizer.json, or a directory that holds one.
+
+        Raises StorageError if there is none and InputRefused if it is not a tokenizer.
+        """
+        path = Path(path)
+        file = path / FILE if path.is_dir() else path
+        try:
+            backend = tokenizers.Tokenizer.from_str(file.read_bytes().decode("utf-8"))
+        except OSError as error:
+            raise StorageError(f"{file}: {error.strerror}", "name a tokenizer.json or a directory with one") from None
+        except Exception as error:
+            raise InputRefused(f"{file} is not a tokenizer: {error}") from None
+        return cls(backend, guess_roles(_special_tokens(backend).values(), _read_config(file.with_name(CONFIG_FILE))))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`. Special tokens spelled out in the text get their ids; none are added."""
+        return list(self.backend.encode(text, add_special_tokens=False).ids)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text."""
+        return [e.ids for e in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_offsets(self, text: str) -> list[tuple[int, int, int]]:
+        """(id, start, end) of each token; start and end count characters of `text`."""
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        return [(i, start, end) for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
+        """Text of `ids`; bytes that are not UTF-8 become U+FFFD, ids without a token nothing."""
+        if self._bytes_of is not None:
+            return self.decode_bytes(ids, skip_special=skip_special).decode("utf-8", "replace")
+        return str(self.backend.decode(list(ids), skip_special_tokens=skip_special))
+
+    def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = False) -> bytes:
+        """Bytes of `ids`; for byte-level tokenizers exact even in the middle of a character."""
+        table = self._bytes_of
+        if table is None:
+            return self.decode(ids, skip_special=skip_special).encode("utf-8", "replace")
+        if skip_special:
+            special = self.special_ids
+            return b"".join([table.get(i, b"") for i in ids if i not in special])
+        return b"".join([table.get(i, b"") for i in ids])
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Rows an embedding needs: the largest id and one."""
+        return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def token(self, token_id: int) -> str:
+        """The token as the vocabulary spells it; raises InputRefused for an id outside it."""
+        token = self.backend.id_to_token(token_id) if 0 <= token_id < 1 << 32 else None
+        if token is None:
+            raise InputRefused(f"id {token_id} is not in the vocabulary of {self.vocab_size} tokens")
+        return str(token)
+
+    def id(self, token: str) -> int | None:
+        """Id of a token spelled as the vocabulary spells it."""
+        found: int | None = self.backend.token_to_id(token)
+        return found
+
+    def _role_id(self, role: str) -> int | None:
+        return self.id(self.roles[role]) if role in self.roles else None
+
+    @property
+    def pad_id(self) -> int | None:
+        return self._role_id("pad")
+
+    @property
+    def unk_id(self) -> int | None:
+        return self._role_id("unk")
+
+    @property
+    def cls_id(self) -> int | None:
+        return self._role_id("cls")
+
+    @property
+    def sep_id(self) -> int | None:
+        return self._role_id("sep")
+
+    @property
+    def mask_id(self) -> int | None:
+        return self._role_id("mask")
+
+    @property
+    def bos_id(self) -> int | None:
+        return self._role_id("bos")
+
+    @property
+    def eos_id(self) -> int | None:
+        return self._role_id("eos")
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that stand for no text."""
+        return frozenset(_special_tokens(self.backend))
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether decoding gives back every text that was encoded, byte for byte (byte-level tokenizers do)."""
+        return self._bytes_of is not None
+
+    @cached_property
+    def _bytes_of(self) -> dict[int, bytes] | None:
+        """Bytes of each id, or None when the tokenizer is not byte-level."""
+        backend = self.backend
+        vocab = backend.get_vocab(with_added_tokens=True)
+        if type(backend.decoder).__name__ != "ByteLevel" or backend.normalizer is not None:
+            return None
+        if "ByteLevel" not in repr(backend.pre_tokenizer) or not all(c in vocab for c in BYTE_CHARS):
+            return None
+        added = backend.get_added_tokens_decoder()
+        table = {i: token_bytes(token) for token, i in vocab.items()}
+        table.update({i: token.content.encode("utf-8") for i, token in added.items()})
+        return table
+
+    def to_json(self) -> bytes:
+        """The bytes of tokenizer.json."""
+        return (self.backend.to_str(pretty=True) + "\n").encode("utf-8")
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of `to_json`: equal tokenizers have equal digests."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def save(self, directory: Path | str) -> None:
+        """Write tokenizer.json and tokenizer_config.json into an existing directory; AutoTokenizer opens the result."""
+        directory = Path(directory)
+        (directory / FILE).write_bytes(self.to_json())
+        config = json.dumps(tokenizer_config(self.roles), indent=2, ensure_ascii=False) + "\n"
+        (directory / CONFIG_FILE).write_text(config, encoding="utf-8")
+
+
+def _special_tokens(backend: tokenizers.Tokenizer) -> dict[int, str]:
+    return {i: token.content for i, token in backend.get_added_tokens_decoder().items() if token.special}
+
+
+def _read_config(path: Path) -> dict[str, object]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -1,0 +1,216 @@
+"""Train tokenizers: byte-level BPE, WordPiece, Unigram and single characters; same text, same bytes, always."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+from llmkit.errors import InputRefused, UsageError
+from llmkit.suggest import did_you_mean
+from llmkit.tokenization.byte_level import ALPHABET, ASCII_PRETOKEN, CHAR_BYTES
+from llmkit.tokenization.counting import count_pieces, count_words, slices
+from llmkit.tokenization.merges import learn_merges
+from llmkit.tokenization.special import roles_for
+from llmkit.tokenization.tokenizer import Tokenizer
+
+Algorithm = Literal["bpe", "wordpiece", "unigram", "char"]
+ALGORITHMS: tuple[Algorithm, ...] = ("bpe", "wordpiece", "unigram", "char")
+DEFAULT_VOCAB_SIZE = 8192
+MAX_VOCAB_SIZE = 1_000_000
+MAX_WORDS = 1_000_000  # learned from: the most frequent ones
+MAX_WORD = 256  # symbols; longer ones (data without spaces) are learned from in parts
+MAX_ALPHABET = 1000  # characters WordPiece and Unigram keep, the most frequent ones; the rest are unknown
+
+# (stage, done): "read" counts characters, "merge" counts merges.
+Progress = Callable[[str, int], None]
+
+
+def train(
+    texts: Iterable[str] | Sequence[Path],
+    *,
+    algorithm: str = "bpe",
+    vocab_size: int = DEFAULT_VOCAB_SIZE,
+    extra_special: Sequence[str] = (),
+    lowercase: bool = True,
+    progress: Progress | None = None,
+) -> Tokenizer:
+    """Learn a tokenizer from texts, or from files of UTF-8 text.
+
+    vocab_size counts everything, special tokens too; a small corpus gives a smaller vocabulary. extra_special: further
+    special tokens, such as "[MASK]". lowercase: WordPiece only. progress: called as work goes on.
+    Raises UsageError for an impossible request and InputRefused for a corpus without text.
+    """
+    if algorithm not in ALGORITHMS:
+        raise UsageError(
+            f"no algorithm {algorithm!r}", did_you_mean(algorithm, ALGORITHMS) or "use " + ", ".join(ALGORITHMS)
+        )
+    if not 1 <= vocab_size <= MAX_VOCAB_SIZE:
+        raise UsageError(f"vocab_size is {vocab_size}", f"use 1 to {MAX_VOCAB_SIZE}")
+    roles = roles_for(algorithm, extra_special)
+    specials = list(dict.fromkeys([*roles.values(), *extra_special]))
+    if algorithm == "wordpiece":  # ids 0..4, as BERT has them
+        specials = list(dict.fromkeys([*roles_for("wordpiece").values(), *specials]))
+    learn = {"bpe": _bpe, "wordpiece": _wordpiece, "char": _char, "unigram": _unigram}[algorithm]
+    backend = learn(_read(texts), vocab_size, specials, progress or _silent, lowercase)
+    backend.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in specials])
+    return Tokenizer(backend, roles)
+
+
+def _silent(stage: str, done: int) -> None:
+    pass
+
+
+def _read(texts: Iterable[str] | Sequence[Path]) -> Iterator[str]:
+    for text in texts:
+        if isinstance(text, Path):
+            with open(text, encoding="utf-8", newline="") as file:
+                while block := file.read(1 << 20):
+                    yield block
+        else:
+            yield text
+
+
+def _count(texts: Iterable[str], progress: Progress) -> Counter[str]:
+    pieces = count_pieces(texts, lambda n: progress("read", n))
+    if not pieces:
+        raise InputRefused("there is no text to learn from", "give a file with text in it")
+    return pieces
+
+
+def _learn(
+    words: dict[str, int], n_symbols: int, vocab_size: int, n_special: int, progress: Progress
+) -> list[tuple[int, int]]:
+    wanted = vocab_size - n_special - n_symbols
+    if wanted < 0:
+        least = n_special + n_symbols
+        raise UsageError(
+            f"a vocabulary of {vocab_size} has no room for {n_symbols} single symbols and {n_special} special tokens",
+            f"use --vocab-size {least} or more",
+        )
+    return learn_merges(words, n_symbols, wanted, progress=lambda done, _: progress("merge", done))
+
+
+def _parts(word: str) -> Iterable[str]:
+    return [word] if len(word) <= MAX_WORD else [word[at : at + MAX_WORD] for at in range(0, len(word), MAX_WORD)]
+
+
+def _bpe(
+    texts: Iterable[str], vocab_size: int, specials: list[str], progress: Progress, _: bool
+) -> tokenizers.Tokenizer:
+    """Byte-level BPE as in GPT-2: 256 byte symbols, so every text can be written and read back."""
+    pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    numbers = bytearray(256)  # byte -> its symbol number: its place in the sorted alphabet
+    for number, char in enumerate(ALPHABET):
+        numbers[CHAR_BYTES[char]] = number
+    numbers_by_char = str.maketrans({char: chr(number) for number, char in enumerate(ALPHABET)})
+
+    def split(piece: str) -> Iterator[str]:
+        if piece.isascii():
+            words = [w.encode().translate(numbers).decode("latin-1") for w in ASCII_PRETOKEN.findall(piece)]
+        else:
+            words = [w.translate(numbers_by_char) for w, _ in pre_tokenizer.pre_tokenize_str(piece)]
+        for word in words:
+            yield from _parts(word)
+
+    words = count_words(_count(texts, progress), split, MAX_WORDS)
+    merges = _learn(words, 256, vocab_size, len(specials), progress)
+    symbols = list(ALPHABET)
+    pairs = []
+    for first, second in merges:
+        pairs.append((symbols[first], symbols[second]))
+        symbols.append(symbols[first] + symbols[second])
+    vocab = {token: i for i, token in enumerate([*specials, *symbols])}
+    backend = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=pairs))
+    backend.pre_tokenizer = pre_tokenizer
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _char(
+    texts: Iterable[str], vocab_size: int, specials: list[str], progress: Progress, _: bool
+) -> tokenizers.Tokenizer:
+    """One token per character: the most frequent ones if there is no room for all."""
+    counts: Counter[str] = Counter()
+    for text in slices(texts):
+        counts.update(text)
+        progress("read", len(text))
+    if not counts:
+        raise InputRefused("there is no text to learn from", "give a file with text in it")
+    room = max(vocab_size - len(specials), 1)
+    chars = sorted(sorted(counts, key=lambda c: (-counts[c], c))[:room])
+    vocab = {token: i for i, token in enumerate([*chars, *specials])}
+    backend = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<|unk|>"))
+    backend.decoder = decoders.Fuse()
+    return backend
+
+
+def _frequent(counts: Counter[str]) -> list[str]:
+    return sorted(sorted(counts, key=lambda c: (-counts[c], c))[:MAX_ALPHABET])
+
+
+def _wordpiece(
+    texts: Iterable[str], vocab_size: int, specials: list[str], progress: Progress, lowercase: bool
+) -> tokenizers.Tokenizer:
+    """WordPiece as BERT uses it (pieces inside a word start with ##), its vocabulary learned by merges."""
+    normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+    def split(piece: str) -> Iterator[str]:
+        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(piece)):
+            yield from _parts(word)
+
+    words = count_words(_count(texts, progress), split, MAX_WORDS)
+    if not words:
+        raise InputRefused("there is no text to learn from", "give a file with words in it")
+    firsts: Counter[str] = Counter()
+    later: Counter[str] = Counter()
+    for word, n in words.items():
+        firsts[word[0]] += n
+        for char in word[1:]:
+            later[char] += n
+    alphabet = set(_frequent(firsts + later))
+    symbols = [*sorted(alphabet), *("##" + char for char in sorted(alphabet & later.keys()))]
+    number = {symbol: chr(i) for i, symbol in enumerate(symbols)}
+    coded = {
+        number[word[0]] + "".join([number["##" + char] for char in word[1:]]): n
+        for word, n in words.items()
+        if alphabet.issuperset(word)  # a word with any other character is unknown as a whole
+    }
+    merges = _learn(coded, len(symbols), vocab_size, len(specials), progress)
+    for first, second in merges:
+        symbols.append(symbols[first] + symbols[second].removeprefix("##"))
+    vocab: dict[str, int] = {}
+    for token in [*specials, *symbols]:  # two merges can spell the same token
+        vocab.setdefault(token, len(vocab))
+    backend = tokenizers.Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+    backend.normalizer = normalizer
+    backend.pre_tokenizer = pre_tokenizer
+    backend.decoder = decoders.WordPiece(prefix="##")
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
+    )
+    return backend
+
+
+def _unigram(
+    texts: Iterable[str], vocab_size: int, specials: list[str], progress: Progress, _: bool
+) -> tokenizers.Tokenizer:
+    """Unigram language model over subwords (Kudo 2018, arXiv:1804.10959)."""
+    from tokenizers import trainers
+
+    backend = tokenizers.Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.NFKC()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    trainer: Any = trainers.UnigramTrainer(
+        vocab_size=vocab_size, show_progress=False, special_tokens=specials, unk_token="<unk>"
+    )
+    backend.train_from_iterator(slices(texts, 1 << 16), trainer)
+    return backend
