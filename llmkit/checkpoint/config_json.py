@@ -1,0 +1,55 @@
+"""config.json of a model directory, read without trusting it and without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmkit.checkpoint.files import read_small
+from llmkit.checkpoint.strict_json import parse_object
+from llmkit.errors import InputRefused, UsageError
+
+if TYPE_CHECKING:
+    from llmkit.models.config import ModelConfig
+    from llmkit.models.family import Family
+
+NAME = "config.json"
+_MAX_BYTES = 2**20
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The content of config.json. InputRefused if it is missing, over 1 MiB, not an object, or holds absurd numbers."""
+    try:
+        return parse_object(read_small(directory, NAME, _MAX_BYTES), str(directory / NAME))
+    except FileNotFoundError:
+        raise InputRefused(
+            f"{directory} has no {NAME}; it is not a model directory", "a model is a directory in Hugging Face layout"
+        ) from None
+
+
+def model_type(config: dict[str, Any], directory: Path) -> str:
+    """The family's name as config.json states it."""
+    name = config.get("model_type")
+    if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
+        raise InputRefused(
+            f"{directory / NAME}: model_type is missing or no name", "it says which family the model is of"
+        )
+    return name
+
+
+def read_model_config(directory: Path) -> tuple[Family, ModelConfig]:
+    """The family of the model in `directory` and its sizes, checked; InputRefused with the path for what is wrong."""
+    from llmkit.models.registry import load_family
+
+    config = read_config(directory)
+    name = model_type(config, directory)
+    try:
+        family = load_family(name)
+        return family, family.config_from_hf(config)
+    except UsageError as error:  # the same checks serve recipes, where a bad value is the user's own
+        raise InputRefused(f"{directory / NAME}: {error.message}", error.hint) from error
+    except InputRefused as error:
+        raise InputRefused(f"{directory / NAME}: {error.message}", error.hint) from error
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        # A value of a type nobody expects ("hidden_size": "16") must be the file's fault, not a bug of ours.
+        raise InputRefused(f"{directory / NAME}: a value is missing or of the wrong type ({error})") from error

@@ -1,0 +1,216 @@
+"""manifest.json: the sha256 and size of every file of a checkpoint, and where the checkpoint comes from.
+
+It is written last and protects itself (`digest` covers everything else in it), so a directory whose manifest verifies
+is exactly what was saved: no file missing, none added, no bit changed. What it cannot do is prove who wrote it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from llmkit import __version__
+from llmkit.checkpoint.files import open_inside, read_small
+from llmkit.checkpoint.strict_json import parse_object
+from llmkit.errors import InputRefused, StorageError
+
+NAME = "manifest.json"
+SCHEMA = "llmkit/manifest/1"
+_MAX_BYTES = 16 * 2**20
+_CHUNK = 1 << 20
+_HEX = re.compile(r"[0-9a-f]{64}")
+_HINT = "use an older checkpoint that verifies (llmkit store verify NAME lists them), or save it anew"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes and sha256 (hex) of one file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of a manifest.json. `step` is None for a directory that is no step of a run (an export)."""
+
+    step: int | None
+    parent: int | None
+    files: Mapping[str, FileRecord]
+    meta: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all files, the manifest aside."""
+        return sum(record.size for record in self.files.values())
+
+    def to_bytes(self) -> bytes:
+        """The text of the file: readable JSON whose `digest` covers the rest in canonical form."""
+        body = {
+            "schema": SCHEMA,
+            "step": self.step,
+            "parent": self.parent,
+            "files": {name: {"size": r.size, "sha256": r.sha256} for name, r in sorted(self.files.items())},
+            "meta": dict(self.meta),
+            "versions": dict(self.versions),
+        }
+        return json.dumps({**body, "digest": _digest(body)}, indent=1, allow_nan=False).encode() + b"\n"
+
+    def differs(self, other: Manifest) -> list[str]:
+        """Names of the files that are not byte for byte the same in both."""
+        names = sorted({*self.files, *other.files})
+        return [name for name in names if self.files.get(name) != other.files.get(name)]
+
+
+def describe(directory: Path, *, step: int | None, parent: int | None, meta: Mapping[str, Any]) -> Manifest:
+    """Measure every file in `directory` and return the manifest that describes it."""
+    names = sorted(set(os.listdir(directory)) - {NAME})
+    files = _hash_all(directory, names)
+    return Manifest(step, parent, files, meta, versions())
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read the manifest of `directory` and check it in itself (not the files). FileNotFoundError if there is none."""
+    where = str(directory / NAME)
+    body = parse_object(read_small(directory, NAME, _MAX_BYTES), where, largest=2**63)
+    if body.get("schema") != SCHEMA:
+        raise InputRefused(f"{where}: not a manifest this version of llmkit knows ({str(body.get('schema'))[:60]!r})")
+    digest = body.pop("digest", None)
+    if digest != _digest(body):
+        raise InputRefused(f"{where} is damaged: it does not match its own digest", _HINT)
+    files = body.get("files")
+    step, parent = body.get("step"), body.get("parent")
+    meta, tools = body.get("meta"), body.get("versions")
+    if not (
+        isinstance(files, dict)
+        and all(_is_record(name, entry) for name, entry in files.items())
+        and all(n is None or (type(n) is int and n >= 0) for n in (step, parent))
+        and isinstance(meta, dict)
+        and isinstance(tools, dict)
+    ):
+        raise InputRefused(f"{where}: not a manifest as llmkit writes it")
+    records = {name: FileRecord(entry["size"], entry["sha256"]) for name, entry in files.items()}
+    return Manifest(step, parent, records, meta, tools)
+
+
+def verify_manifest(directory: Path, step: int) -> Manifest:
+    """Read the manifest of `directory`, which must be that of `step`: a renamed checkpoint is refused."""
+    try:
+        manifest = read_manifest(directory)
+    except FileNotFoundError:
+        raise InputRefused(f"checkpoint {directory} has no {NAME}", _HINT) from None
+    if manifest.step != step:
+        raise InputRefused(f"checkpoint {directory} was saved as step {manifest.step}", _HINT)
+    return manifest
+
+
+def verify(directory: Path, manifest: Manifest | None = None, *, content: bool = True) -> Manifest:
+    """Check that `directory` holds exactly the files of its manifest, in size and, with `content`, in sha256.
+
+    Raises InputRefused naming the first file that is missing, too many or different.
+    """
+    try:
+        manifest = manifest or read_manifest(directory)
+    except FileNotFoundError:
+        raise InputRefused(f"checkpoint {directory} has no {NAME}", _HINT) from None
+    try:
+        present = set(os.listdir(directory)) - {NAME}
+    except OSError as error:  # also: deleted by the run that owns it while we look
+        raise StorageError(f"checkpoint {directory}: {error.strerror}") from error
+    for kind, names in (
+        ("is missing", manifest.files.keys() - present),
+        ("is not in", present - manifest.files.keys()),
+    ):
+        if names:
+            what = f"file {min(names)!r} {kind}" + (" its manifest" if kind == "is not in" else "")
+            raise InputRefused(f"checkpoint {directory} does not match its manifest: {what}", _HINT)
+    for name, record in manifest.files.items():
+        size = _size(directory, name)
+        if size != record.size:
+            raise _mismatch(directory, name, f"{record.size:,} bytes", f"{size:,}")
+    if content:
+        for name, found in _hash_all(directory, list(manifest.files)).items():
+            if found != manifest.files[name]:
+                raise _mismatch(directory, name, f"sha256 {manifest.files[name].sha256[:12]}…", f"{found.sha256[:12]}…")
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """Versions of what wrote a checkpoint; torch is not imported for it."""
+    torch = sys.modules.get("torch")
+    found = {"llmkit": __version__, "python": platform.python_version()}
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        found["torch"] = str(torch.__version__) if torch else metadata.version("torch")
+    return found
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _is_record(name: str, entry: Any) -> bool:
+    return (
+        bool(name)
+        and name not in (".", "..", NAME)
+        and "/" not in name
+        and "\0" not in name
+        and isinstance(entry, dict)
+        and entry.keys() == {"size", "sha256"}
+        and type(entry["size"]) is int
+        and entry["size"] >= 0
+        and isinstance(entry["sha256"], str)
+        and _HEX.fullmatch(entry["sha256"]) is not None
+    )
+
+
+def _mismatch(directory: Path, name: str, want: str, have: str) -> InputRefused:
+    return InputRefused(f"checkpoint {directory} does not match its manifest: {name}: want {want}, have {have}", _HINT)
+
+
+def _size(directory: Path, name: str) -> int:
+    fd = _open(directory, name)
+    try:
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
+def _open(directory: Path, name: str) -> int:
+    try:
+        return open_inside(directory, name)
+    except FileNotFoundError:
+        raise InputRefused(f"checkpoint {directory} lost the file {name!r} while it was read", _HINT) from None
+
+
+def _hash_all(directory: Path, names: list[str]) -> dict[str, FileRecord]:
+    """Hash files side by side: hashlib lets go of the interpreter lock for large chunks."""
+    with ThreadPoolExecutor(max_workers=min(4, max(1, len(names)))) as pool:
+        return dict(zip(names, pool.map(lambda name: _hash(directory, name), names), strict=True))
+
+
+def _hash(directory: Path, name: str) -> FileRecord:
+    fd = _open(directory, name)
+    try:
+        digest, size, buffer = hashlib.sha256(), 0, memoryview(bytearray(_CHUNK))
+        with open(fd, "rb", buffering=0, closefd=False) as file:
+            while count := file.readinto(buffer):
+                digest.update(buffer[:count])
+                size += count
+        return FileRecord(size, digest.hexdigest())
+    except OSError as error:
+        raise StorageError(f"{directory / name}: {error.strerror}") from error
+    finally:
+        os.close(fd)

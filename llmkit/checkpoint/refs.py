@@ -1,0 +1,153 @@
+"""From what a user calls a model (NAME, NAME@STEP or a path) to the directory it lies in."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from llmkit.checkpoint.store import RunDirectory
+from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
+from llmkit.suggest import did_you_mean
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_STEP = re.compile(r"[0-9]{1,12}")
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+
+
+def default_store(option: Path | None = None) -> Path:
+    """The store: the `--store` option, else $LLMKIT_STORE, else ./runs."""
+    return option or Path(os.environ.get("LLMKIT_STORE") or "runs")
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a run may be called so. A name is one path component that no shell or terminal can trip over."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name[:80]!r} cannot be the name of a run",
+            "use up to 128 letters, digits, '.', '_' and '-', starting with a letter or digit",
+        )
+    return name
+
+
+def run_names(store: Path) -> list[str]:
+    """Names in the store, sorted. Entries that could not be a NAME are passed over."""
+    try:
+        with os.scandir(store) as entries:
+            return sorted(e.name for e in entries if _NAME.fullmatch(e.name) and e.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StorageError(f"{store}: {error.strerror}") from error
+
+
+def resolve(ref: str, store: Path) -> Path:
+    """The directory that `ref` means: a checkpoint, or a directory that holds a tokenizer.
+
+    NAME is the newest step whose files are all there in the right size (what is in them is checked when they are
+    read), or the directory NAME itself if it has no steps. Whatever contains a separator is a path; so is a bare word
+    that the store does not know but the current directory does. Raises UsageError with near names for an unknown one,
+    StorageError for a path that is not there.
+    """
+    if os.sep in ref or ref.startswith(("~", ".")):
+        return _resolve_path(Path(ref).expanduser())
+    name, at, step = ref.partition("@")
+    if _NAME.fullmatch(name) and (store / name).is_dir():
+        if at:
+            return _resolve_step(store / name, step)
+        return _resolve_directory(store / name)
+    if os.path.lexists(ref):
+        return _resolve_path(Path(ref))
+    names = run_names(store)
+    hint = did_you_mean(name, names) or (
+        "llmkit store ls shows what there is" if names else "the store is empty; train something, or give a path"
+    )
+    raise UsageError(f"no model or tokenizer {ref[:200]!r} in {store}", hint)
+
+
+def _resolve_path(path: Path) -> Path:
+    try:
+        path.stat()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    if not path.is_dir():
+        raise InputRefused(f"{path} is a file; a model is a directory", f"try {path.parent}")
+    return _resolve_directory(path)
+
+
+def _resolve_step(run: Path, step: str) -> Path:
+    found = RunDirectory(run).checkpoints()
+    if _STEP.fullmatch(step):
+        for checkpoint in found:
+            if checkpoint.step == int(step):
+                return checkpoint.path
+    steps = [str(c.step) for c in found]
+    newest = ", ".join(steps[-5:]) or "none"
+    raise UsageError(f"{run} has no step {step[:40]!r}", did_you_mean(step, steps) or f"its newest steps: {newest}")
+
+
+def _resolve_directory(path: Path) -> Path:
+    reasons = []
+    steps = RunDirectory(path).checkpoints()
+    for checkpoint in reversed(steps):
+        try:
+            checkpoint.verify(content=False)
+        except LlmkitError as error:
+            reasons.append(error.message)
+        else:
+            return checkpoint.path
+    if (path / CONFIG).is_file() or (path / TOKENIZER).is_file():
+        return path
+    if reasons:
+        raise InputRefused(reasons[0], "no checkpoint of this run is whole")
+    raise InputRefused(f"{path} holds neither a model nor a tokenizer", f"a model directory has {CONFIG} in it")
+
+
+def newest(store: Path, accepts: Callable[[Path, dict[str, Any]], bool]) -> Path | None:
+    """The checkpoint written last in `store` for which `accepts(directory, config)` is true; None if there is none.
+
+    Only config.json and manifests are read. What cannot be read is passed over.
+    """
+    from llmkit.checkpoint.config_json import read_config
+
+    for path in _newest_first(store, CONFIG):
+        try:
+            if accepts(path, read_config(path)):
+                return path
+        except LlmkitError:
+            continue
+    return None
+
+
+def newest_tokenizer(store: Path) -> Path | None:
+    """The directory in `store` whose tokenizer.json was written last, or None."""
+    return next(_newest_first(store, TOKENIZER), None)
+
+
+def _newest_first(store: Path, file: str) -> Iterator[Path]:
+    """Of each name the directory that holds `file`: its newest whole step, else itself; youngest file first."""
+    found = []
+    for name in run_names(store):
+        try:
+            path = _resolve_directory(store / name)
+            found.append(((path / file).stat().st_mtime_ns, path))
+        except (LlmkitError, OSError):
+            continue
+    return (path for _, path in sorted(found, reverse=True))
+
+
+def reference(path: Path, store: Path) -> str:
+    """What a user would type for `path`: NAME or NAME@STEP inside the store, else the path."""
+    try:
+        parts = path.relative_to(store).parts
+    except ValueError:
+        return str(path)
+    if len(parts) == 2 and (step := _step_of(path)) is not None:
+        return f"{parts[0]}@{step}"
+    return parts[0] if len(parts) == 1 else str(path)
+
+
+def _step_of(path: Path) -> int | None:
+    return next((c.step for c in RunDirectory(path.parent).checkpoints() if c.path == path), None)
