@@ -1,0 +1,30 @@
+"""Numbers in the words people use: 42.1 M parameters, 84.2 MB, 3 min 05 s."""
+
+from __future__ import annotations
+
+
+def count(n: int | float) -> str:
+    """`42100000` -> `42.1 M`; below a thousand the number itself."""
+    return _scaled(n, ("", " k", " M", " G", " T", " P"))
+
+
+def size(n: int | float) -> str:
+    """Bytes in decimal units: `84213760` -> `84.2 MB`."""
+    return _scaled(n, (" B", " kB", " MB", " GB", " TB", " PB"))
+
+
+def percent(share: float) -> str:
+    """`0.394` -> `39%`, with one digit below ten percent only where it says more than zero."""
+    value = 100 * share
+    return f"{value:.0f}%" if value >= 9.95 or value == 0 else f"{value:.1f}%" if value >= 0.05 else "<0.1%"
+
+
+def _scaled(n: int | float, units: tuple[str, ...]) -> str:
+    value, unit = float(n), units[0]
+    for unit in units:
+        if abs(value) < 999.5 or unit == units[-1]:
+            break
+        value /= 1000
+    if unit == units[0]:
+        return f"{value:.0f}{unit}" if value == int(value) else f"{value:.1f}{unit}"
+    return f"{value:.3g}{unit}" if abs(value) < 999.5 else f"{value:.0f}{unit}"
