@@ -1,6 +1,7 @@
 """Tokens to text while they arrive: never half a character, never a wrong space.
 
-The pieces joined are exactly `tokenizer.decode` of all the tokens, which is why some text waits for the next token.
+The pieces joined are exactly `tokenizer.decode(ids, skip_special=True)` of all the tokens, which is why some text has to
+wait for the next token.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import codecs
 import re
 from typing import Protocol
+
+from llmkit.errors import InputRefused
 
 _REANCHOR = 64  # tokens after which the window is cut, so that a long text costs no more per token than a short one
 _CONTEXT = 8  # tokens of decoded text kept before what is new
@@ -19,9 +22,9 @@ class Decodes(Protocol):
 
     is_lossless: bool
 
-    def decode(self, ids: list[int]) -> str: ...
-    def decode_bytes(self, ids: list[int]) -> bytes: ...
-    def token(self, id: int) -> str: ...
+    def decode(self, ids: list[int], *, skip_special: bool = False) -> str: ...
+    def decode_bytes(self, ids: list[int], *, skip_special: bool = False) -> bytes: ...
+    def token(self, token_id: int) -> str: ...
 
 
 class TextStream:
@@ -47,7 +50,7 @@ class _ByteStream:
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, id: int) -> str:
-        return self._utf8.decode(self._tokenizer.decode_bytes([id]))
+        return self._utf8.decode(self._tokenizer.decode_bytes([id], skip_special=True))
 
     def flush(self) -> str:
         return self._utf8.decode(b"", final=True)
@@ -63,9 +66,9 @@ class _WindowStream:
 
     def push(self, id: int) -> str:
         self._ids.append(id)
-        text = self._tokenizer.decode(self._ids)
+        text = self._tokenizer.decode(self._ids, skip_special=True)
         # A run of byte pieces is read as a whole: one bad byte turns all its characters into U+FFFD.
-        if _BYTE_PIECE.fullmatch(self._tokenizer.token(id) or ""):
+        if self._is_byte_piece(id):
             return ""
         # A character may be unfinished at the end, and a decoder that tidies up may still touch a final space.
         sure = len(text.rstrip("\ufffd ")) if text.endswith(("\ufffd", " ")) else len(text)
@@ -76,14 +79,20 @@ class _WindowStream:
         return piece
 
     def flush(self) -> str:
-        text = self._tokenizer.decode(self._ids)
+        text = self._tokenizer.decode(self._ids, skip_special=True)
         piece = text[self._shown :]
         self._shown = len(text)
         return piece
 
+    def _is_byte_piece(self, id: int) -> bool:
+        try:
+            return _BYTE_PIECE.fullmatch(self._tokenizer.token(id)) is not None
+        except InputRefused:  # a model may have more logits than the tokenizer has tokens; they stand for no text
+            return False
+
     def _cut(self, text: str) -> None:
         """Forget all but the last tokens, if they decode to the same text without the others."""
-        tail = self._tokenizer.decode(self._ids[-_CONTEXT:])
+        tail = self._tokenizer.decode(self._ids[-_CONTEXT:], skip_special=True)
         if tail and text.endswith(tail.lstrip()) and tail.strip():
             self._ids = self._ids[-_CONTEXT:]
             self._shown = len(tail)
