@@ -46,10 +46,10 @@ def read_model_config(directory: Path) -> tuple[Family, ModelConfig]:
     try:
         family = load_family(name)
         return family, family.config_from_hf(config)
-    except UsageError as error:  # the same checks serve recipes, where a bad value is the user's own
-        raise InputRefused(f"{directory / NAME}: {error.message}", error.hint) from error
-    except InputRefused as error:
-        raise InputRefused(f"{directory / NAME}: {error.message}", error.hint) from error
+    except (UsageError, InputRefused) as error:  # UsageError: an unknown family, which here is the file's fault
+        where = str(directory / NAME)
+        message = error.message.removeprefix(f"{NAME}: ")  # the families name the file but not where it lies
+        raise InputRefused(f"{where}: {message}", error.hint) from error
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         # A value of a type nobody expects ("hidden_size": "16") must be the file's fault, not a bug of ours.
         raise InputRefused(f"{directory / NAME}: a value is missing or of the wrong type ({error})") from error
