@@ -1,0 +1,165 @@
+"""What must hold between keys: each is legal alone, together they may not be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmkit.errors import UsageError
+from llmkit.models.family import Family, Kind
+from llmkit.models.registry import load_family
+from llmkit.recipe.problems import Report, Spot
+from llmkit.recipe.size import MAX_PARAMETERS, approximate_parameters, in_words
+
+# Which way of attending an objective trains, and an example to point at.
+OBJECTIVE_KINDS = {"masked": (Kind.ENCODER, "bert"), "causal": (Kind.DECODER, "gpt2 or llama")}
+
+
+@dataclass
+class Draft:
+    """A recipe on its way: checked values by dotted key, where each was given, and which have been found wrong.
+
+    guessed: keys that a misspelt one probably meant; they are not missing too.
+    """
+
+    source: str
+    report: Report
+    sections: set[str]
+    explicit: set[str]
+    places: Mapping[str, tuple[Spot | None, str | None]]
+    values: dict[str, Any] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    guessed: set[str] = field(default_factory=set)
+
+    def fail(
+        self,
+        path: str,
+        code: str,
+        message: str,
+        fix: str | None = None,
+        *,
+        at: Spot | None = None,
+        pointer: str | None = None,
+        suggestions: tuple[str, ...] = (),
+    ) -> None:
+        """Report a problem with one key, at the line or the flag that gave it."""
+        spot, flag = self.places.get(path, (None, None))
+        self.failed.add(path)
+        where = None if flag else (at or spot)
+        self.report.add(
+            code, f"`{path}` {message}", where, origin=flag, pointer=pointer, fix=fix, suggestions=suggestions
+        )
+
+    def get(self, path: str) -> Any:
+        """The value of a key; None when it is wrong or not there."""
+        return None if path in self.failed else self.values.get(path)
+
+
+def check_together(draft: Draft) -> None:
+    """Note every contradiction between keys that are fine by themselves."""
+    family = load_family(draft.values["model.family"]) if draft.get("model.family") else None
+    _check_start(draft)
+    _check_objective(draft, family)
+    _check_lengths(draft)
+    if family:
+        _check_model(draft, family)
+    if draft.get("data.train") == "-" and draft.get("data.validation") == "-":
+        draft.fail(
+            "data.validation", "conflict", "is stdin, and so is data.train", "hold out a part instead: remove it"
+        )
+
+
+def _check_start(draft: Draft) -> None:
+    """Random weights or a checkpoint: one of the two, and only what belongs to it."""
+    has_model = "model" in draft.sections
+    if has_model and "base" in draft.explicit:
+        fix = "keep `model` to train from random weights, or `base` to go on from a checkpoint"
+        draft.fail("base", "conflict", "starts from a checkpoint, but the recipe also has a `model` section", fix)
+    elif not has_model and "base" not in draft.explicit:
+        fix = "add `model` (random weights) or `base: null` (fine-tune the newest checkpoint that fits)"
+        draft.report.add("missing", "neither `model` nor `base` is given", fix=fix)
+    elif not has_model and "tokenizer" in draft.sections:
+        path = next((p for p in draft.explicit if p.startswith("tokenizer.")), "tokenizer")
+        draft.fail(path, "conflict", "has no use: a checkpoint brings its own tokenizer", "remove the section")
+
+
+def _check_objective(draft: Draft, family: Family | None) -> None:
+    name = draft.get("objective.name")
+    has_model = "model" in draft.sections
+    if name == "classify" and has_model and "base" not in draft.explicit:
+        fix = "replace the sections `model` and `tokenizer` by `base: null`, or choose masked or causal"
+        draft.fail("objective.name", "conflict", "is classify, which fine-tunes a checkpoint and needs `base`", fix)
+    elif name in OBJECTIVE_KINDS and not has_model and "base" in draft.explicit:
+        fix = "fine-tuning knows classify; to train from random weights give `model` and `tokenizer`, not `base`"
+        draft.fail("objective.name", "conflict", f"is {name}, which starts from random weights", fix)
+    elif name in OBJECTIVE_KINDS and family:
+        kind, example = OBJECTIVE_KINDS[name]
+        if family.kind is not kind:
+            other = next((n for n, (k, _) in OBJECTIVE_KINDS.items() if k is family.kind), None)
+            article = "an" if kind is Kind.ENCODER else "a"
+            fix = f"choose a family such as {example}" + (f", or objective.name: {other}" if other else "")
+            draft.fail(
+                "objective.name",
+                "conflict",
+                f"is {name}, which needs {article} {kind.value}; {family.name} is not one",
+                fix,
+            )
+        elif name == "masked" and draft.get("objective.next_sentence") and "pretraining" not in family.heads:
+            draft.fail(
+                "objective.next_sentence",
+                "conflict",
+                f"is true, but {family.name} has no head for it",
+                "write next_sentence: false",
+            )
+
+
+def _check_lengths(draft: Draft) -> None:
+    seq_len, longest = draft.get("train.seq_len"), draft.get("model.max_seq_len")
+    if seq_len and longest and seq_len > longest:
+        draft.fail(
+            "train.seq_len",
+            "conflict",
+            f"is {seq_len}, longer than model.max_seq_len, which is {longest}",
+            f"use at most {longest}, or raise model.max_seq_len",
+        )
+    steps, warmup = draft.get("train.steps"), draft.get("train.warmup_steps")
+    if steps and warmup and warmup > steps:
+        # Blame the one that was typed last: a flag that shortens the run is more often wrong than the file.
+        draft.fail(
+            "train.warmup_steps",
+            "conflict",
+            f"is {warmup}, more than train.steps, which is {steps}",
+            f"use at most {steps}; a tenth of it, {max(1, steps // 10)}, is usual",
+        )
+
+
+def _check_model(draft: Draft, family: Family) -> None:
+    if any(path.startswith("model.") for path in draft.failed):
+        return
+    fields = {
+        p.removeprefix("model."): v for p, v in draft.values.items() if p.startswith("model.") and p != "model.family"
+    }
+    vocab_size = draft.get("tokenizer.vocab_size") or 8192
+    try:
+        config = family.config_class(vocab_size=vocab_size, **fields)
+    except UsageError as error:
+        name, _, rest = error.message.partition(" ")
+        if name in fields:
+            draft.fail(f"model.{name}", "conflict", rest, error.hint)
+        else:
+            draft.report.add("conflict", f"the model cannot be built: {error.message}", fix=error.hint)
+        return
+    except TypeError:
+        return  # a required key is missing, and that is reported
+    fields |= {name: getattr(config, name) for name in ("n_kv_heads", "head_dim", "d_ff")}
+    count = approximate_parameters(fields, vocab_size)
+    if count > MAX_PARAMETERS:
+        sizes = ("d_model", "n_layers", "d_ff", "max_seq_len")
+        blame = max(sizes, key=lambda n: float(fields.get(n) or 0) ** (2 if n == "d_model" else 1))
+        draft.fail(
+            f"model.{blame}",
+            "range",
+            f"makes a model of {in_words(count)} parameters; the limit is {in_words(MAX_PARAMETERS)}",
+            "make the model smaller",
+        )
