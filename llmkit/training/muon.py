@@ -1,0 +1,83 @@
+"""Muon: momentum whose matrix is orthogonalised before it is applied (Jordan et al. 2024)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.95
+NEWTON_SCHULZ_STEPS = 5
+# Quintic whose iteration pulls all singular values towards 1 fast; it need not converge, roughly 0.7 to 1.2 will do.
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+
+
+class Muon:
+    """Momentum with orthogonalised updates for hidden matrices.
+
+    heights: for each matrix, the heights of the blocks stacked in it (a fused q, k, v is three matrices, not one).
+    Updates are scaled to the root mean square that AdamW's have, 0.2, so that one learning rate serves both (Liu et
+    al. 2025, arXiv:2502.16982).
+    """
+
+    def __init__(
+        self, matrices: Mapping[str, nn.Parameter], heights: Mapping[str, Sequence[int]], *, weight_decay: float
+    ) -> None:
+        self.matrices = dict(matrices)
+        self.heights = {n: tuple(heights.get(n) or (p.shape[0],)) for n, p in self.matrices.items()}
+        self.weight_decay = weight_decay
+        self.momentum = {n: torch.zeros_like(p) for n, p in self.matrices.items()}
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Update every matrix that has a gradient, in place; matrices of one shape are orthogonalised together."""
+        names = [n for n, p in self.matrices.items() if p.grad is not None]
+        gradients = [g for n in names if (g := self.matrices[n].grad) is not None]
+        buffers = [self.momentum[n] for n in names]
+        if not names:
+            return
+        torch._foreach_lerp_(buffers, gradients, 1 - MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov: look one step further
+        torch._foreach_mul_([self.matrices[n] for n in names], 1 - lr * self.weight_decay)
+        by_shape: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for name, update in zip(names, ahead, strict=True):
+            blocks = zip(self.matrices[name].split(self.heights[name]), update.split(self.heights[name]), strict=True)
+            for weights, block in blocks:
+                by_shape[block.shape].append((weights, block))
+        for shape, pairs in by_shape.items():
+            updates = orthogonalise(torch.stack([block for _, block in pairs]))
+            weights = [w for w, _ in pairs]
+            torch._foreach_add_(weights, list(updates.unbind()), alpha=-lr * 0.2 * max(shape) ** 0.5)
+
+    def state(self) -> dict[str, Tensor]:
+        """The live momentum tensors by name; copying into them restores a saved state."""
+        return {f"muon.momentum.{n}": t for n, t in self.momentum.items()}
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Nearest semi-orthogonal matrices, roughly, by a Newton-Schulz iteration. Shape (n, rows, columns), kept."""
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if is_tall else matrices
+    x = x / (x.flatten(-2).norm(dim=-1)[:, None, None] + 1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
+    return x.mT if is_tall else x
+
+
+def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Weights of the linear layers inside the blocks: neither embeddings nor output layers, which Muon suits badly."""
+    outside = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    vocab_size = getattr(getattr(model, "config", None), "vocab_size", None)
+    found = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and id(parameter) not in outside and parameter.shape[0] != vocab_size:
+            found[name] = parameter
+    return found
+
+
+def block_heights(model: nn.Module, matrices: Mapping[str, nn.Parameter]) -> dict[str, tuple[int, ...]]:
+    """Heights of the matrices stacked inside fused ones; absent for a matrix that is one."""
+    return {}

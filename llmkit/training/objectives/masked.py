@@ -1,0 +1,311 @@
+"""Masked language modelling as BERT does it (Devlin et al. 2018, arXiv:1810.04805), and RoBERTa's variant.
+
+With `next_sentence`, an example is `[CLS] A [SEP] B [SEP]`: A and B are runs of sentences, and half of the time B does
+not follow A but comes from another document; the model also tells which. Without, it is `[CLS] sentences [SEP]`, filled
+across documents (Liu et al. 2019, arXiv:1907.11692: FULL-SENTENCES). Of the tokens, `mask_rate` are to be predicted:
+80 % of these become [MASK], 10 % a random token, 10 % stay. All of it is drawn anew each time an example is seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from llmkit.errors import InputRefused
+from llmkit.training.objectives.objective import Batch, Loss, Picks, evenly_spaced
+from llmkit.training.order import BucketedOrder
+from llmkit.training.seeds import Purpose, generator
+
+TOKEN, PAIR = "masked", "next_sentence"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Tokens of documents cut into sentences.
+
+    ids: (n_tokens,); sentences: (n_sentences + 1,) offsets into ids; documents: (n_documents + 1,) offsets into
+    sentences. The last entry of each closes the one before.
+    """
+
+    ids: NDArray[np.integer]
+    sentences: NDArray[np.int64]
+    documents: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MaskTokens:
+    """Ids the objective puts into examples; random replacements are drawn from `ordinary`."""
+
+    cls: int
+    sep: int
+    mask: int
+    pad: int
+    ordinary: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedBatch(Batch):
+    """input_ids, attention_mask, token_type_ids: (batch, seq); the mask is None when nothing is padding.
+
+    positions: (n,) where predictions are due in the flattened (batch * seq); targets: (n,) the original ids there;
+    pair_labels: (batch,) 0 when B follows A and 1 when not, as BERT has it, or None.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor | None
+    token_type_ids: Tensor
+    positions: Tensor
+    targets: Tensor
+    pair_labels: Tensor | None
+
+
+class Masked:
+    """The objective of BERT (next_sentence=True) or RoBERTa over sentences packed into examples of `seq_len` tokens.
+
+    fill: model, step -> (text with the mask, text with the answer), for samples along the way.
+    """
+
+    def __init__(
+        self,
+        text: Text,
+        tokens: MaskTokens,
+        *,
+        seq_len: int,
+        batch_size: int,
+        seed: int,
+        mask_rate: float = 0.15,
+        next_sentence: bool = True,
+        label_smoothing: float = 0.0,
+        validation: Text | None = None,
+        eval_batches: int = 0,
+        fill: Callable[[nn.Module, int], tuple[str, str] | None] | None = None,
+    ) -> None:
+        self.tokens, self.seq_len, self.batch_size, self.seed = tokens, seq_len, batch_size, seed
+        self.mask_rate, self.next_sentence, self.label_smoothing = mask_rate, next_sentence, label_smoothing
+        if next_sentence and len(text.documents) < 3:
+            raise InputRefused(
+                "next-sentence pairs need at least two documents, and the training text is one",
+                "set objective.next_sentence=false, or give several files or JSON lines",
+            )
+        self.train = Windows(text, self.room, within_documents=next_sentence)
+        self.order = BucketedOrder(self.train.lengths, seed, batch_size)
+        self.n_examples = len(self.train.lengths)
+        self.validation = None
+        if validation is not None:
+            # A validation text of one document still serves: its random B sides then come from itself.
+            self.validation = Windows(validation, self.room, within_documents=next_sentence)
+        self.eval_batches, self.fill = eval_batches, fill
+
+    @property
+    def room(self) -> int:
+        """Tokens of text in an example, the frame taken off."""
+        return max(1, self.seq_len - (3 if self.next_sentence else 2))
+
+    def picks(self, first: int, count: int) -> Picks:
+        """See Objective."""
+        return self.order.picks(first, count)
+
+    def collate(self, picks: Picks, rng: np.random.Generator) -> MaskedBatch:
+        """Examples with fresh random partners and a fresh random mask."""
+        return self._make(self.train, picks.index, rng)
+
+    def loss(self, model: nn.Module, batch: MaskedBatch) -> Loss:
+        """Cross-entropy at the masked positions only, plus that of the next-sentence answer."""
+        token_logits, pair_logits = _predict(model, batch)
+        sums = {
+            TOKEN: F.cross_entropy(
+                token_logits.float(), batch.targets, reduction="sum", label_smoothing=self.label_smoothing
+            )
+        }
+        if batch.pair_labels is not None:
+            sums[PAIR] = F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
+        return Loss(sums, batch.counts)
+
+    def evaluate(self, model: nn.Module, poll: Callable[[], bool]) -> dict[str, float] | None:
+        """Loss and accuracy at masked positions of the validation text, the same mask each time."""
+        if self.validation is None:
+            return None
+        device = next(model.parameters()).device
+        sums = torch.zeros(4, dtype=torch.float64, device=device)  # nats and hits of tokens, then of pairs
+        tokens = pairs = 0
+        for batch in self._validation_batches(self.validation):
+            if poll():
+                return None
+            batch = batch.to(device)
+            token_logits, pair_logits = _predict(model, batch)
+            sums[0] += F.cross_entropy(token_logits.float(), batch.targets, reduction="sum")
+            sums[1] += (token_logits.argmax(-1) == batch.targets).sum()
+            tokens += len(batch.targets)
+            if batch.pair_labels is not None:
+                sums[2] += F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
+                sums[3] += (pair_logits.argmax(-1) == batch.pair_labels).sum()
+                pairs += len(batch.pair_labels)
+        nats, hits, pair_nats, pair_hits = sums.tolist()
+        mean = nats / tokens
+        scores = {
+            "loss": mean + (pair_nats / pairs if pairs else 0.0),
+            "masked_loss": mean,
+            "perplexity": math.exp(min(mean, 700.0)),
+            "masked_accuracy": hits / tokens,
+        }
+        return scores | ({"next_sentence_accuracy": pair_hits / pairs} if pairs else {})
+
+    def sample(self, model: nn.Module, step: int) -> tuple[str, str] | None:
+        """A sentence with a hole, and what the model puts there."""
+        return self.fill(model, step) if self.fill is not None else None
+
+    def _validation_batches(self, windows: Windows) -> Iterator[MaskedBatch]:
+        by_length = np.argsort(windows.lengths, kind="stable")
+        batches = [by_length[i : i + self.batch_size] for i in range(0, len(by_length), self.batch_size)]
+        for number, index in enumerate(evenly_spaced(batches, self.eval_batches)):
+            yield self._make(windows, index, generator(self.seed, Purpose.VALIDATION, number))
+
+    def _make(self, windows: Windows, index: NDArray[np.integer], rng: np.random.Generator) -> MaskedBatch:
+        t = self.tokens
+        rows: list[tuple[NDArray[np.integer], NDArray[np.integer] | None]] = []
+        pair_labels: list[bool] = []
+        for window in index:
+            if self.next_sentence:
+                a, b, is_random = windows.pair(int(window), self.room, rng)
+                rows.append((a, b))
+                pair_labels.append(is_random)
+            else:
+                rows.append((windows.whole(int(window)), None))
+        width = max(len(a) + (2 if b is None else len(b) + 3) for a, b in rows)
+        ids = np.full((len(rows), width), t.pad, dtype=np.int64)
+        types = np.zeros_like(ids)
+        lengths = np.empty(len(rows), dtype=np.int64)
+        for row, (a, b) in enumerate(rows):
+            ids[row, 0] = t.cls
+            ids[row, 1 : len(a) + 1] = a
+            ids[row, len(a) + 1] = t.sep
+            end = len(a) + 2
+            if b is not None:
+                ids[row, end : end + len(b)] = b
+                ids[row, end + len(b)] = t.sep
+                types[row, end : end + len(b) + 1] = 1
+                end += len(b) + 1
+            lengths[row] = end
+        attention = np.arange(width) < lengths[:, None]
+        is_text = attention & (ids != t.cls) & (ids != t.sep)
+        positions, targets = mask(ids, is_text, self.mask_rate, t, rng)
+        counts = {TOKEN: len(targets)}
+        if self.next_sentence:
+            counts[PAIR] = len(rows)
+        return MaskedBatch(
+            counts=counts,
+            n_examples=len(rows),
+            n_tokens=int(lengths.sum()),
+            input_ids=torch.from_numpy(ids),
+            attention_mask=None if attention.all() else torch.from_numpy(attention.astype(np.int64)),
+            token_type_ids=torch.from_numpy(types),
+            positions=torch.from_numpy(positions),
+            targets=torch.from_numpy(targets),
+            pair_labels=torch.tensor(pair_labels, dtype=torch.int64) if self.next_sentence else None,
+        )
+
+
+def mask(
+    ids: NDArray[np.int64], is_text: NDArray[np.bool_], rate: float, tokens: MaskTokens, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hide a share `rate` of each row's text tokens in place (at least one), by the 80/10/10 rule.
+
+    ids, is_text: (batch, seq). Returns the flat positions, ascending, and the ids that were there; both (n,).
+    """
+    wanted = np.maximum(1, np.rint(is_text.sum(1) * rate)).astype(np.int64)
+    draw = rng.random(ids.shape)
+    draw[~is_text] = 2.0
+    limit = np.take_along_axis(np.sort(draw, axis=1), wanted[:, None] - 1, axis=1)
+    positions = np.flatnonzero((draw <= limit) & is_text)
+    flat = ids.reshape(-1)
+    targets = flat[positions]
+    fate = rng.random(len(positions))
+    flat[positions[fate < 0.8]] = tokens.mask
+    randoms = positions[fate >= 0.9]
+    flat[randoms] = tokens.ordinary[rng.integers(len(tokens.ordinary), size=len(randoms))]
+    return positions, targets
+
+
+class Windows:
+    """Runs of sentences that fill an example as far as whole sentences do; a longer sentence is cut into its parts.
+
+    lengths: (n,) tokens of text in each window.
+    """
+
+    def __init__(self, text: Text, room: int, *, within_documents: bool) -> None:
+        self.text = text
+        self.first, self.last, self.begin, self.end = _chop(text, room, within_documents)
+        self.lengths = self.end - self.begin
+
+    def whole(self, window: int) -> NDArray[np.integer]:
+        """All tokens of a window."""
+        return self.text.ids[self.begin[window] : self.end[window]]
+
+    def pair(
+        self, window: int, room: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.integer], NDArray[np.integer], bool]:
+        """A and B of a window and whether B is random; together at most `room` tokens, and neither is empty."""
+        first, last = int(self.first[window]), int(self.last[window])
+        begin, end = int(self.begin[window]), int(self.end[window])
+        if last - first < 2:  # one sentence: nothing follows it here, so it is split in the middle when B must follow
+            cut = begin + max(1, (end - begin) // 2)
+        else:
+            cut = int(self.text.sentences[rng.integers(first + 1, last)])
+        is_random = bool(rng.random() < 0.5) or cut >= end
+        a = self.text.ids[begin:cut]
+        if not is_random:
+            return a, self.text.ids[cut:end], False
+        # As long as the real B would have been, so that the length does not give the answer away.
+        wanted = max(1, min(room - len(a), end - cut))
+        b = self._elsewhere(window, wanted, rng)
+        return a[: room - len(b)] if len(a) + len(b) > room else a, b, True
+
+    def _elsewhere(self, window: int, wanted: int, rng: np.random.Generator) -> NDArray[np.integer]:
+        """Up to `wanted` tokens from a random sentence on, in another document if there is one."""
+        sentences, documents = self.text.sentences, self.text.documents
+        home = int(np.searchsorted(documents, self.first[window], side="right")) - 1
+        other = int(rng.integers(len(documents) - 1))
+        if other == home:
+            other = (home + 1 + int(rng.integers(max(1, len(documents) - 2)))) % (len(documents) - 1)
+        start = int(rng.integers(documents[other], documents[other + 1]))
+        end = int(sentences[documents[other + 1]])
+        while start > documents[other] and end - sentences[start] < wanted:
+            start -= 1  # short Bs must not be a sign of random ones
+        stop = min(int(sentences[start]) + wanted, end)
+        return self.text.ids[int(sentences[start]) : stop]
+
+
+def _chop(text: Text, room: int, within_documents: bool) -> tuple[NDArray[np.int64], ...]:
+    """First and last (exclusive) sentence, begin and end token of each window, greedily filled up to `room` tokens."""
+    sentences, documents = text.sentences, text.documents
+    ends = documents[1:] if within_documents else documents[-1:]
+    rows = []
+    first = int(documents[0])
+    for end in ends:
+        while first < end:
+            begin = int(sentences[first])
+            last = int(np.searchsorted(sentences[: end + 1], begin + room, side="right")) - 1
+            if last > first:
+                rows.append((first, last, begin, int(sentences[last])))
+                first = last
+                continue
+            stop = int(sentences[first + 1])  # one sentence longer than the room
+            rows += [(first, first + 1, at, min(at + room, stop)) for at in range(begin, stop, room)]
+            first += 1
+    return tuple(np.array(rows, dtype=np.int64).reshape(-1, 4).T)
+
+
+def _predict(model: nn.Module, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+    """Token logits (n, vocab) at the masked positions and pair logits (batch, 2), the latter empty without pairs."""
+    hidden = model.encode(batch.input_ids, batch.attention_mask, batch.token_type_ids)  # type: ignore[operator]
+    # The output layer is most of the work of a small model: it runs at the masked positions only.
+    tokens = model.head(hidden.flatten(0, 1)[batch.positions])  # type: ignore[operator]  # a llmkit model
+    pairs = model.pair_head(hidden) if batch.pair_labels is not None else hidden.new_zeros(0, 2)  # type: ignore[operator]
+    return tokens, pairs

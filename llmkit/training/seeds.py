@@ -1,0 +1,32 @@
+"""Every random draw of a run as a function of (seed, purpose, step): resuming needs no generator state."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+from llmkit.data.order import mixed
+
+
+class Purpose(IntEnum):
+    """What a draw is for. The numbers are part of the promise that a seed gives the same run; never renumber."""
+
+    WEIGHTS = 1
+    DROPOUT = 2
+    CORRUPTION = 3
+    VALIDATION = 4
+    SAMPLE = 5
+    ORDER = 6
+    OFFSET = 7
+
+
+def seed_torch(seed: int, purpose: Purpose, step: int = 0) -> None:
+    """Set torch's global generators for one purpose at one step."""
+    torch.manual_seed(mixed(seed, purpose, step) >> 1)
+
+
+def generator(seed: int, purpose: Purpose, *parts: int) -> np.random.Generator:
+    """A numpy generator of its own for one purpose at one place, for example (step, micro-batch)."""
+    return np.random.Generator(np.random.PCG64(mixed(seed, purpose, *parts)))

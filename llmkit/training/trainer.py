@@ -1,0 +1,324 @@
+"""The training loop, one readable paragraph; everything it asks for comes from an Objective and an Optimizer."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmkit.errors import Diverged, StorageError
+from llmkit.recipe.schema import TrainSettings
+from llmkit.training.diagnosis import first_bad_gradient, first_bad_output
+from llmkit.training.events import End, Evaluation, Event, Listener, Sample, Saved, Start, Step, Warned
+from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
+from llmkit.training.optim import Optimizer, clip_gradients
+from llmkit.training.schedule import learning_rate
+from llmkit.training.seeds import Purpose, generator, seed_torch
+from llmkit.training.signals import StopRequest
+
+# A full disk may be emptied while the run goes on; after this many failed saves in a row it is given up.
+MOST_FAILED_SAVES = 3
+# Losses kept for the mean of the log and for telling a spike from noise.
+MEMORY = 64
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a save left on disk: its directory and its size in bytes."""
+
+    path: Path
+    size: int
+
+
+@dataclass
+class Progress:
+    """All that a resumed run needs besides weights and optimizer state: plain values, exact in JSON.
+
+    step: optimizer steps done. evaluated: step of the last validation. best: its best score so far and where.
+    recent: the last losses, oldest first. tokens: seen so far.
+    """
+
+    step: int = 0
+    evaluated: int = 0
+    sampled: int = 0
+    best_score: float | None = None
+    best_step: int = 0
+    tokens: int = 0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=MEMORY))
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def to_values(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**self.__dict__, "recent": list(self.recent), "scores": dict(self.scores)}
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> Progress:
+        """The inverse of `to_values`."""
+        return cls(**{**values, "recent": deque(values["recent"], maxlen=MEMORY)})
+
+
+class Trainer:
+    """Trains `model` on `objective` from `progress.step` to `settings.steps`.
+
+    save: called with the progress, writes a checkpoint (raises StorageError or OSError when the disk does not take it).
+    better: the validation score that makes a checkpoint the best, and whether larger is better.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: Optimizer,
+        settings: TrainSettings,
+        *,
+        progress: Progress | None = None,
+        save: Callable[[Progress], Commit] | None = None,
+        emit: Listener = lambda event: None,
+        stop: StopRequest | None = None,
+        better: tuple[str, bool] = ("loss", False),
+    ) -> None:
+        self.model, self.objective, self.optimizer, self.settings = model, objective, optimizer, settings
+        self.progress = progress or Progress()
+        self.save, self.emit, self.stop, self.better = save, emit, stop or StopRequest(), better
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.device = self.parameters[0].device
+        self.saved_step = self.progress.step if progress else -1
+        self.failed_saves = 0
+        self._window = Window()
+
+    def run(self, name: str = "run") -> str:
+        """Train until the last step ("finished") or until a signal asks to end ("stopped").
+
+        Raises Diverged when a loss or gradient is not finite, and StorageError when the disk takes no checkpoint.
+        """
+        s, p = self.settings, self.progress
+        began = time.perf_counter()
+        self.emit(self._start(name))
+        self._catch_up()
+        self._window.restart(p.tokens)
+        while p.step < s.steps and not self.stop.requested:
+            lr = learning_rate(p.step, s)
+            loss, parts, norm = self._gradients()
+            self.optimizer.step(lr)
+            p.step += 1
+            self._remember(loss)
+            if p.step % s.log_every == 0 or p.step == s.steps:
+                self._log(lr, parts, norm)
+            if is_due(p.step, s.eval_every, s.steps):
+                self._evaluate()
+            if s.sample_every and is_due(p.step, s.sample_every, s.steps):
+                self._sample()
+            if is_due(p.step, s.save_every, s.steps):
+                self._save()
+        if self.saved_step != p.step:
+            self._save(last=True)
+        reason = "finished" if p.step >= s.steps else "stopped"
+        self.emit(End(p.step, reason, time.perf_counter() - began, dict(p.scores)))
+        return reason
+
+    def _gradients(self) -> tuple[float, dict[str, float], float]:
+        """Leave the clipped gradients of one step in the parameters; return its loss, the loss's parts and the norm."""
+        s, step = self.settings, self.progress.step
+        seed_torch(s.seed, Purpose.DROPOUT, step)
+        self.model.train()
+        picks = self._picks(step)
+        batches = [
+            self.objective.collate(p, generator(s.seed, Purpose.CORRUPTION, step, m)) for m, p in enumerate(picks)
+        ]
+        counts = {part: max(1, sum(b.counts[part] for b in batches)) for part in batches[0].counts}
+        sums: dict[str, list[Tensor]] = {part: [] for part in counts}
+        for parameter in self.parameters:
+            parameter.grad = None
+        for batch in batches:
+            with self.precision():
+                found = self.objective.loss(self.model, batch.to(self.device)).sums
+                total = sum_of([found[part] / counts[part] for part in found])
+            total.backward()
+            for part in found:
+                sums[part].append(found[part].detach())
+        norm = clip_gradients(self.parameters, s.clip)
+        parts = {part: float(sum_of(values)) / counts[part] for part, values in sums.items()}
+        loss = sum(parts.values())
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._refuse(loss, norm, batches, picks)
+        self.progress.tokens += sum(b.n_tokens for b in batches)
+        self._window.examples += sum(b.n_examples for b in batches)
+        return loss, parts if len(parts) > 1 else {}, norm
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Where matrix products happen in bfloat16 if the recipe says so; weights stay float32."""
+        if self.settings.dtype == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _picks(self, step: int) -> list[Picks]:
+        """The examples of one step, by micro-batch: a function of the seed and the step alone."""
+        s = self.settings
+        first = step * s.accumulate * s.batch_size
+        return [self.objective.picks(first + m * s.batch_size, s.batch_size) for m in range(s.accumulate)]
+
+    def _refuse(self, loss: float, norm: float, batches: Sequence[Batch], picks: Sequence[Picks]) -> None:
+        """Give up before the step changes anything, and say where the first bad number was."""
+        s, step = self.settings, self.progress.step
+        seed_torch(s.seed, Purpose.DROPOUT, step)
+        with self.precision():
+            where = first_bad_output(self.model, self.objective, [b.to(self.device) for b in batches])
+        where = where or first_bad_gradient(self.model) or "unknown"
+        what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient norm became {norm} (loss {loss:.4g})"
+        self.emit(End(step, "diverged", 0.0, {"loss": loss}))
+        examples = ", ".join(str(int(i)) for p in picks for i in p.index[:4])
+        raise Diverged(
+            f"{what} at step {step + 1}; weights are unchanged since step {step}; first bad value: {where}; "
+            f"examples {examples}, ...",
+            f"go on with a lower rate: the same command with --set train.lr={s.lr / 4:g} --allow-change train.lr",
+        )
+
+    def _remember(self, loss: float) -> None:
+        recent = self.progress.recent
+        if len(recent) == MEMORY:
+            middle = statistics.median(recent)
+            spread = statistics.median(abs(x - middle) for x in recent)
+            if loss > middle + max(6 * spread, 0.1 * abs(middle)):
+                self.emit(Warned(self.progress.step, f"loss spike: {loss:.4g}, the recent median is {middle:.4g}"))
+        recent.append(loss)
+
+    def _log(self, lr: float, parts: dict[str, float], norm: float) -> None:
+        p = self.progress
+        last = list(p.recent)[-(p.step % self.settings.log_every or self.settings.log_every) :]
+        seconds, tokens, examples = self._window.lap(p.tokens)
+        self.emit(
+            Step(
+                p.step,
+                loss=sum(last) / len(last),
+                parts=parts,
+                lr=lr,
+                grad_norm=norm,
+                tokens=p.tokens,
+                tokens_per_second=tokens / seconds,
+                examples_per_second=examples / seconds,
+                seconds=self._window.total,
+            )
+        )
+
+    def _catch_up(self) -> None:
+        """Do what was due at the step of the checkpoint but cut short by the signal that caused it."""
+        p, s = self.progress, self.settings
+        if p.step and is_due(p.step, s.eval_every, s.steps) and p.evaluated != p.step:
+            self._evaluate()
+        if p.step and s.sample_every and is_due(p.step, s.sample_every, s.steps) and p.sampled != p.step:
+            self._sample()
+
+    def _evaluate(self) -> None:
+        p = self.progress
+        with self._window.pause(), torch.no_grad(), self.precision():
+            self.model.eval()
+            began = time.perf_counter()
+            scores = self.objective.evaluate(self.model, lambda: self.stop.requested)
+            if scores is None:
+                if not self.stop.requested:
+                    p.evaluated = p.step
+                return
+        name, larger = self.better
+        score = scores[name]
+        is_better = p.best_score is None or (score > p.best_score if larger else score < p.best_score)
+        if is_better:
+            p.best_score, p.best_step = score, p.step
+        p.evaluated, p.scores = p.step, dict(scores)
+        self.emit(Evaluation(p.step, scores, time.perf_counter() - began, is_better))
+
+    def _sample(self) -> None:
+        p = self.progress
+        if self.stop.requested:
+            return
+        with self._window.pause(), torch.no_grad():
+            self.model.eval()
+            said = self.objective.sample(self.model, p.step)
+        p.sampled = p.step
+        if said is not None:
+            self.emit(Sample(p.step, *said))
+
+    def _save(self, last: bool = False) -> None:
+        p = self.progress
+        if self.save is None:
+            return
+        began = time.perf_counter()
+        with self._window.pause():
+            try:
+                commit = self.save(p)
+            except (StorageError, OSError) as error:
+                self.failed_saves += 1
+                reason = error.message if isinstance(error, StorageError) else (error.strerror or str(error))
+                if last or self.failed_saves >= MOST_FAILED_SAVES or p.step >= self.settings.steps:
+                    raise StorageError(
+                        f"checkpoint at step {p.step} cannot be written: {reason}",
+                        "make room, then run the same command: it goes on from the newest checkpoint",
+                    ) from error
+                self.emit(Warned(p.step, f"checkpoint not written, the run goes on: {reason}"))
+                return
+        self.failed_saves, self.saved_step = 0, p.step
+        self.emit(Saved(p.step, str(commit.path), commit.size, time.perf_counter() - began))
+
+    def _start(self, name: str) -> Event:
+        s = self.settings
+        per_step = s.batch_size * s.accumulate
+        return Start(
+            self.progress.step,
+            run=name,
+            steps=s.steps,
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            examples_per_step=per_step,
+            tokens_per_step=per_step * s.seq_len,
+            device=str(self.device),
+            threads=torch.get_num_threads(),
+            examples=self.objective.n_examples,
+        )
+
+
+class Window:
+    """Time and counts between two lines of the log, validation and saving not counted."""
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self.total = 0.0
+        self.restart(0)
+
+    def restart(self, tokens: int) -> None:
+        """Begin at a total of `tokens`."""
+        self.began, self.paused, self.tokens, self.examples = time.perf_counter(), 0.0, tokens, 0
+
+    def lap(self, tokens: int) -> tuple[float, int, int]:
+        """Seconds, tokens and examples since the last lap."""
+        seconds = max(1e-9, time.perf_counter() - self.began - self.paused)
+        self.total += seconds
+        counts = tokens - self.tokens, self.examples
+        self.restart(tokens)
+        return seconds, *counts
+
+    def pause(self) -> _Pause:
+        """While this is held, time does not count."""
+        return _Pause(self)
+
+
+class _Pause:
+    def __init__(self, window: Window) -> None:
+        self.window = window
+
+    def __enter__(self) -> None:
+        self.began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.window.paused += time.perf_counter() - self.began
+
+
+def is_due(step: int, every: int, steps: int) -> bool:
+    """Whether something that happens every `every` steps (0: only at the end) happens after step `step`."""
+    return step >= steps or (every > 0 and step % every == 0)

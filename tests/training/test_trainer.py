@@ -1,0 +1,221 @@
+import copy
+import dataclasses
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from llmkit.errors import Diverged, StorageError
+from llmkit.training.events import Evaluation, Saved, Step, Warned
+from llmkit.training.optim import make_optimizer
+from llmkit.training.signals import StopRequest
+from llmkit.training.trainer import Commit, Progress, Trainer
+
+
+class Memory:
+    """Checkpoints in memory, through JSON-like values as on disk."""
+
+    def __init__(self, model, optimizer):
+        self.model, self.optimizer, self.saved = model, optimizer, {}
+
+    def __call__(self, progress):
+        self.saved[progress.step] = (
+            {n: p.detach().clone() for n, p in self.model.named_parameters()},
+            {n: t.clone() for n, t in self.optimizer.state().items()},
+            copy.deepcopy(progress.to_values()),
+        )
+        return Commit(f"step-{progress.step}", 1)
+
+
+def trainer(model, objective, settings, *, start=None, stop=None, save=None):
+    optimizer = make_optimizer(model, settings)
+    progress = Progress()
+    if start is not None:
+        weights, state, values = start
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                p.copy_(weights[name])
+            for name, t in optimizer.state().items():
+                t.copy_(state[name])
+        progress = Progress.from_values(copy.deepcopy(values))
+    events = []
+    made = Trainer(
+        model, objective, optimizer, settings, progress=progress, emit=events.append, stop=stop,
+        save=save or Memory(model, optimizer),
+    )  # fmt: skip
+    return made, events
+
+
+def losses(events):
+    return {e.step: (e.loss.hex(), e.grad_norm.hex(), e.lr) for e in events if isinstance(e, Step)}
+
+
+def scores(events):
+    return {e.step: dict(e.scores) for e in events if isinstance(e, Evaluation)}
+
+
+@pytest.mark.parametrize("kind", ["causal", "masked"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resuming_at_any_checkpoint_equals_never_stopping(kind, optimizer, tiny_model, settings, causal, masked):
+    s = settings(optimizer=optimizer, save_every=1)
+    objective = causal if kind == "causal" else masked()
+    whole, events = trainer(tiny_model(), objective, s)
+    whole.run()
+    for step in (1, 4, 7, 11):
+        resumed, again = trainer(tiny_model(seed=9), objective, s, start=whole.save.saved[step])
+        resumed.run()
+        for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+            assert torch.equal(a, b)
+        assert whole.save.saved[12][2] == resumed.save.saved[12][2]
+        assert losses(again) == {k: v for k, v in losses(events).items() if k > step}
+        assert scores(again) == {k: v for k, v in scores(events).items() if k > step}
+
+
+def test_training_learns(tiny_model, settings, causal):
+    # A stream that repeats 0 1 2 3 ... can be predicted perfectly.
+    from llmkit.training.objectives.causal import Causal
+
+    counting = np.tile(np.arange(50), 20)
+    made, events = trainer(tiny_model(), Causal(counting, seq_len=8, seed=0), settings(steps=150, save_every=0))
+    made.run()
+    first, *_, last = [e.loss for e in events if isinstance(e, Step)]
+    assert last < 0.5 < 2 < first
+
+
+def halves(batch):
+    """The same masked batch as two, of rows 0-3 and 4-7."""
+    width = batch.input_ids.shape[1]
+    for rows in (slice(0, 4), slice(4, 8)):
+        here = (batch.positions // width >= rows.start) & (batch.positions // width < rows.stop)
+        yield dataclasses.replace(
+            batch,
+            counts={"masked": int(here.sum()), "next_sentence": 4},
+            input_ids=batch.input_ids[rows],
+            attention_mask=batch.attention_mask[rows],
+            token_type_ids=batch.token_type_ids[rows],
+            positions=batch.positions[here] - rows.start * width,
+            targets=batch.targets[here],
+            pair_labels=batch.pair_labels[rows],
+        )
+
+
+def test_micro_batches_of_unequal_counts_add_up_to_the_gradient_of_one_batch(tiny_model, settings, masked):
+    objective = masked(batch_size=8)
+    whole = objective.collate(objective.picks(0, 8), np.random.default_rng(0))
+    parts = list(halves(whole))
+    assert parts[0].counts["masked"] != parts[1].counts["masked"]
+    gradients = []
+    for batches in ([whole], parts):
+        made, _ = trainer(tiny_model(), objective, settings(batch_size=8, accumulate=len(batches), clip=0.0))
+        made.model.dropout.p = 0.0
+        made.objective = copy.copy(objective)
+        made.objective.collate = lambda picks, rng, queue=list(batches): queue.pop(0)
+        loss, _, norm = made._gradients()
+        gradients.append((loss, norm, [p.grad for p in made.parameters]))
+    (loss, norm, together), (loss2, norm2, apart) = gradients
+    assert loss == pytest.approx(loss2)
+    assert norm == pytest.approx(norm2)
+    for a, b in zip(together, apart, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_bad_number_stops_the_run_before_it_changes_anything(step, tiny_model, settings, causal):
+    made, _ = trainer(tiny_model(), causal, settings(save_every=1))
+    before = {}
+
+    class Poisoned(torch.nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            if self.training and made.progress.step == step - 1:
+                before.update({n: p.detach().clone() for n, p in made.model.named_parameters()})
+                y = y * float("nan")
+            return y
+
+    made.model.up.__class__ = Poisoned
+    with pytest.raises(Diverged, match=rf"at step {step};.*first bad value: up output") as caught:
+        made.run()
+    assert caught.value.exit_code == 5
+    assert all(torch.equal(before[n], p) for n, p in made.model.named_parameters())
+    assert max(made.save.saved, default=0) == step - 1
+
+
+def test_a_bad_gradient_alone_stops_the_run_too(tiny_model, settings, causal):
+    made, _ = trainer(tiny_model(), causal, settings())
+    made.model.down.weight.register_hook(lambda g: g * float("inf"))
+    with pytest.raises(Diverged, match=r"gradient norm became .* gradient of down.weight"):
+        made.run()
+    assert made.progress.step == 0
+
+
+@pytest.mark.parametrize("when", ["step", "evaluation"])
+def test_a_signal_ends_the_run_at_a_step_with_everything_saved_and_resuming_is_exact(
+    when, tiny_model, settings, causal
+):
+    s = settings(save_every=0)
+    whole, expected = trainer(tiny_model(), causal, s)
+    whole.run()
+
+    stop = StopRequest()
+    made, events = trainer(tiny_model(), causal, s, stop=stop)
+    if when == "step":
+        made.emit = lambda e: (events.append(e), setattr(stop, "number", signal.SIGTERM) if e.step == 6 else None)
+    else:
+        real = causal._validation_batches
+        seen = []
+
+        def batches():
+            seen.append(1)
+            if len(seen) == 1:
+                stop.number = signal.SIGTERM
+            yield from real()
+
+        causal._validation_batches = batches
+    assert made.run() == "stopped"
+    step = made.progress.step
+    assert step == (6 if when == "step" else 4)
+    assert set(made.save.saved) == {step}
+    resumed, again = trainer(tiny_model(seed=8), causal, s, start=made.save.saved[step])
+    assert resumed.run() == "finished"
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert scores(events) | scores(again) == scores(expected)
+
+
+def test_a_full_disk_is_survived_until_the_third_time_in_a_row(tiny_model, settings, causal):
+    failures = {2: True, 4: True, 6: False, 8: True, 10: True, 12: True}
+    attempts = []
+
+    def save(progress):
+        attempts.append(progress.step)
+        if failures[progress.step]:
+            raise OSError(28, "No space left on device")
+        return Commit("x", 1)
+
+    made, events = trainer(tiny_model(), causal, settings(save_every=2), save=save)
+    with pytest.raises(StorageError, match=r"step 12 .*No space left") as caught:
+        made.run()
+    assert caught.value.exit_code == 74
+    assert attempts == [2, 4, 6, 8, 10, 12]
+    assert [e.step for e in events if isinstance(e, Saved)] == [6]
+    assert len([e for e in events if isinstance(e, Warned)]) == 4
+
+
+def test_a_loss_spike_is_told(tiny_model, settings, causal):
+    made, events = trainer(tiny_model(), causal, settings())
+    for _ in range(70):
+        made._remember(2.0 + 0.01 * torch.rand(()).item())
+    assert not events
+    made._remember(4.0)
+    assert "spike" in events[0].message
+
+
+def test_logged_losses_are_means_since_the_last_line(tiny_model, settings, causal):
+    one, every = trainer(tiny_model(), causal, settings(log_every=1))
+    three, some = trainer(tiny_model(), causal, settings(log_every=3))
+    one.run()
+    three.run()
+    singles = [e.loss for e in every if isinstance(e, Step)]
+    means = [e.loss for e in some if isinstance(e, Step)]
+    assert means == pytest.approx([sum(singles[i : i + 3]) / 3 for i in range(0, 12, 3)])
