@@ -11,7 +11,7 @@ from llmkit.models.config import ModelConfig
 
 if TYPE_CHECKING:
     from llmkit.models.shells import Model
-    from llmkit.weights.rules import Rule
+    from llmkit.weights.rules import Ignore, Rule
 
 
 class Kind(str, Enum):
@@ -45,4 +45,4 @@ class Family:
     config_from_hf: Callable[[Mapping[str, object]], ModelConfig]
     config_to_hf: Callable[[Any], dict[str, object]]
     build: Callable[[Any], Model]
-    weight_rules: Callable[[Any], list[Rule]]
+    weight_rules: Callable[[Any], list[Rule | Ignore]]

@@ -32,10 +32,10 @@ class HfConfig:
             raise InputRefused(f"config.json: {names[0]!r} is missing; {self.title} cannot be built without it")
         return default
 
-    def int(self, *names: str, default: Any = _REQUIRED) -> Any:
+    def whole(self, *names: str, default: Any = _REQUIRED) -> Any:
         return self._typed(names, default, (int,), "a whole number")
 
-    def float(self, *names: str, default: Any = _REQUIRED) -> Any:
+    def number(self, *names: str, default: Any = _REQUIRED) -> Any:
         return self._typed(names, default, (int, float), "a number")
 
     def text(self, *names: str, default: Any = _REQUIRED) -> Any:
@@ -76,7 +76,7 @@ class HfConfig:
             return ()
         names = self.get("id2label", default=None)
         if names is None:
-            count = self.int("num_labels", default=2)
+            count = self.whole("num_labels", default=2)
             if not 1 <= count <= _MOST_LABELS:
                 raise self.wrong("num_labels", count, f"between 1 and {_MOST_LABELS}")
             return tuple(f"LABEL_{i}" for i in range(count))

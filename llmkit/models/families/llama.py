@@ -18,7 +18,7 @@ from llmkit.models.rope import standard_scaling
 
 if TYPE_CHECKING:
     from llmkit.models.shells import DecoderModel
-    from llmkit.weights.rules import Rule
+    from llmkit.weights.rules import Ignore, Rule
 
 HEADS = {
     "causal_lm": "LlamaForCausalLM",
@@ -64,7 +64,7 @@ def config_from_hf(raw: Mapping[str, object]) -> LlamaConfig:
     r = HfConfig(raw, "LLaMA")
     r.refuse("quantization_config", {}, because="the weights are quantized")
     r.refuse("pruned_heads", {}, because="it removes single attention heads")
-    vocab_size = r.int("vocab_size", default=32000)
+    vocab_size = r.whole("vocab_size", default=32000)
     head = r.head(HEADS, default="causal_lm")
     # transformers 5 writes one table `rope_parameters`; older files have `rope_theta` and `rope_scaling` beside it.
     table = r.get("rope_scaling", "rope_parameters", default={})
@@ -85,22 +85,22 @@ def config_from_hf(raw: Mapping[str, object]) -> LlamaConfig:
     return r.make(
         LlamaConfig,
         vocab_size=vocab_size,
-        d_model=r.int("hidden_size", default=4096),
-        n_layers=r.int("num_hidden_layers", default=32),
-        n_heads=r.int("num_attention_heads", default=32),
-        n_kv_heads=r.int("num_key_value_heads", default=0),
-        head_dim=r.int("head_dim", default=0),
-        d_ff=r.int("intermediate_size", default=11008),
-        max_seq_len=r.int("max_position_embeddings", default=2048),
+        d_model=r.whole("hidden_size", default=4096),
+        n_layers=r.whole("num_hidden_layers", default=32),
+        n_heads=r.whole("num_attention_heads", default=32),
+        n_kv_heads=r.whole("num_key_value_heads", default=0),
+        head_dim=r.whole("head_dim", default=0),
+        d_ff=r.whole("intermediate_size", default=11008),
+        max_seq_len=r.whole("max_position_embeddings", default=2048),
         activation=r.text("hidden_act", default="silu"),
-        norm_eps=r.float("rms_norm_eps", default=1e-6),
-        dropout=r.float("hidden_dropout_prob", default=0.0),
-        attention_dropout=r.float("attention_dropout", default=0.0),
-        rope_theta=float(rope.float("rope_theta", default=10000.0)),
+        norm_eps=r.number("rms_norm_eps", default=1e-6),
+        dropout=r.number("hidden_dropout_prob", default=0.0),
+        attention_dropout=r.number("attention_dropout", default=0.0),
+        rope_theta=float(rope.number("rope_theta", default=10000.0)),
         rope_scaling=scaling,
         attention_bias=r.flag("attention_bias", default=False),
         ffn_bias=r.flag("mlp_bias", default=False),
-        init_std=r.float("initializer_range", default=0.02),
+        init_std=r.number("initializer_range", default=0.02),
         tie_embeddings=r.flag("tie_word_embeddings", default=False),
         head=head,
         labels=r.labels(head),
@@ -131,11 +131,78 @@ def config_to_hf(c: LlamaConfig) -> dict[str, object]:
 
 
 def build(c: LlamaConfig) -> DecoderModel:
-    raise NotImplementedError
+    from llmkit.models.shells import DecoderModel
+    from llmkit.nn.activations import ACTIVATIONS as FUNCTIONS
+    from llmkit.nn.attention import Attention
+    from llmkit.nn.embeddings import Embeddings
+    from llmkit.nn.feedforward import GatedFeedForward
+    from llmkit.nn.heads import Decision, LastToken, LMHead, every_token
+    from llmkit.nn.init import init_normal
+    from llmkit.nn.norms import RMSNorm
+    from llmkit.nn.positions import Rotary
+    from llmkit.nn.wiring import Block, Residual, Stack
+
+    def block() -> Block:
+        attention = Attention(
+            c.d_model,
+            c.n_heads,
+            n_kv_heads=c.n_kv_heads,
+            head_dim=c.head_dim,
+            bias=c.attention_bias,
+            dropout=c.attention_dropout,
+        )
+        feed_forward = GatedFeedForward(c.d_model, c.d_ff, FUNCTIONS[c.activation], bias=c.ffn_bias)
+        return Block(
+            attn=Residual(attention, pre_norm=RMSNorm(c.d_model, c.norm_eps), dropout=c.dropout),
+            ffn=Residual(feed_forward, pre_norm=RMSNorm(c.d_model, c.norm_eps), dropout=c.dropout),
+        )
+
+    embeddings = Embeddings(c.vocab_size, c.d_model, dropout=c.dropout)
+    heads = {
+        "causal_lm": lambda: LMHead(
+            c.d_model, c.vocab_size, tied=embeddings.token.weight if c.tie_embeddings else None
+        ),
+        "classification": lambda: Decision(c.d_model, len(c.labels), bias=False),
+        "backbone": lambda: None,
+    }
+    model = DecoderModel(
+        c,
+        embeddings,
+        Stack([block() for _ in range(c.n_layers)], RMSNorm(c.d_model, c.norm_eps)),
+        heads[c.head](),
+        rotary=Rotary(c.head_dim, theta=c.rope_theta, scaling=c.rope_scaling, max_seq_len=c.max_seq_len),
+        select=LastToken(c.pad_id) if c.head == "classification" else every_token,
+    )
+    init_normal(model, c.init_std)
+    return model
 
 
-def weight_rules(c: LlamaConfig) -> list[Rule]:
-    raise NotImplementedError
+def weight_rules(c: LlamaConfig) -> list[Rule | Ignore]:
+    from llmkit.weights.rules import Alias, Ignore, JoinRows, Rename, under
+
+    q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
+    base: list[Rule | Ignore] = [
+        Rename("embed_tokens", "embeddings.token"),
+        Rename("layers.{i}.input_layernorm", "stack.blocks.{i}.attn.pre_norm"),
+        JoinRows(
+            "layers.{i}.self_attn.",
+            "stack.blocks.{i}.attn.body.qkv",
+            parts=("q_proj", "k_proj", "v_proj"),
+            rows=(q, kv, kv),
+        ),
+        Rename("layers.{i}.self_attn.o_proj", "stack.blocks.{i}.attn.body.out"),
+        Rename("layers.{i}.post_attention_layernorm", "stack.blocks.{i}.ffn.pre_norm"),
+        Rename("layers.{i}.mlp.gate_proj", "stack.blocks.{i}.ffn.body.gate"),
+        Rename("layers.{i}.mlp.up_proj", "stack.blocks.{i}.ffn.body.up"),
+        Rename("layers.{i}.mlp.down_proj", "stack.blocks.{i}.ffn.body.down"),
+        Rename("norm", "stack.norm"),
+        Ignore("layers.{i}.self_attn.rotary_emb.inv_freq"),  # computed from the config
+        Ignore("rotary_emb.inv_freq"),
+    ]
+    output = (
+        Alias("lm_head.weight", "embeddings.token.weight") if c.tie_embeddings else Rename("lm_head", "head.decoder")
+    )
+    return [*under("model.", base, write=c.head != "backbone"), output, Rename("score", "head.linear")]
 
 
 FAMILY = Family(

@@ -1,0 +1,125 @@
+"""Two-way rules between the tensors of a Hugging Face checkpoint and our parameters.
+
+A rule names modules by pattern; `{i}` stands for the layer's number, and the leaf (`.weight`, `.bias`) follows by
+itself. Patterns may also name a whole tensor. Rules are data: llmkit.weights.convert applies them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+_LEAF = r"(?P<leaf>(?:\.(?:weight|bias))?)"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """theirs <-> ours, unchanged; the base of the other rules.
+
+    prefix: what Hugging Face puts before the name when a head sits on the base model ("bert."). Files with and without
+    are read; `write_prefix` says which is written.
+    """
+
+    theirs: str
+    ours: str
+    prefix: str = field(default="", kw_only=True)
+    write_prefix: bool = field(default=True, kw_only=True)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(re.escape(self.ours).replace(r"\{i\}", r"(?P<i>\d+)") + _LEAF)
+
+    def match(self, name: str) -> list[str] | None:
+        """Checkpoint names, without prefix, that our parameter `name` is made from; None if the rule is not for it."""
+        found = self._pattern.fullmatch(name)
+        if found is None:
+            return None
+        layer = found.groupdict().get("i") or ""
+        return [stem.replace("{i}", layer) + found["leaf"] for stem in self.stems()]
+
+    def stems(self) -> Sequence[str]:
+        return (self.theirs,)
+
+    def spellings(self, name: str) -> list[str]:
+        """Ways a checkpoint may spell a tensor, the one we write first."""
+        both = [self.prefix + name, name] if self.write_prefix else [name, self.prefix + name]
+        return both if self.prefix else [name]
+
+    def join(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Checkpoint tensors, in the order of `match`, to our parameter."""
+        return tensors[0]
+
+    def split(self, value: Tensor) -> list[Tensor]:
+        """The inverse of `join`."""
+        return [value]
+
+
+class Rename(Rule):
+    """Same tensor under another name."""
+
+
+class Transpose(Rule):
+    """Linear weights stored with inputs first (GPT-2's Conv1D); vectors such as biases stay as they are."""
+
+    def join(self, tensors: Sequence[Tensor]) -> Tensor:
+        return tensors[0].t() if tensors[0].dim() == 2 else tensors[0]
+
+    def split(self, value: Tensor) -> list[Tensor]:
+        return [value.t().contiguous() if value.dim() == 2 else value]
+
+
+@dataclass(frozen=True)
+class JoinRows(Rule):
+    """Several tensors of theirs, one below the other, make one of ours (separate q, k, v -> qkv).
+
+    rows: height of each part, which is also how ours is cut up again.
+    """
+
+    parts: tuple[str, ...] = field(kw_only=True)
+    rows: tuple[int, ...] = field(kw_only=True)
+
+    def stems(self) -> Sequence[str]:
+        return [f"{self.theirs}{part}" for part in self.parts]
+
+    def join(self, tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(tensors))
+
+    def split(self, value: Tensor) -> list[Tensor]:
+        return list(value.split(self.rows))
+
+
+@dataclass(frozen=True)
+class Alias(Rule):
+    """A second name under which the checkpoint may also hold our parameter (tied weights).
+
+    Where both are stored they must be equal, or the file would mean another model than we build; not so when
+    `may_differ`, for a tensor that is stored but not used. `written`: whether we store it too.
+    """
+
+    may_differ: bool = field(default=False, kw_only=True)
+    written: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Ignore:
+    """Checkpoint tensors that take no part in what this head computes: stored buffers, weights of other heads."""
+
+    theirs: str
+    prefix: str = field(default="", kw_only=True)
+
+    def covers(self, name: str) -> bool:
+        pattern = re.escape(self.theirs).replace(r"\{i\}", r"\d+")
+        return re.fullmatch(f"(?:{re.escape(self.prefix)})?{pattern}", name) is not None
+
+
+def under(prefix: str, rules: Sequence[Rule | Ignore], *, write: bool) -> list[Rule | Ignore]:
+    """The rules for a base model that a checkpoint may hold with or without `prefix`; `write`: with, when saving."""
+    return [
+        replace(rule, prefix=prefix) if isinstance(rule, Ignore) else replace(rule, prefix=prefix, write_prefix=write)
+        for rule in rules
+    ]
