@@ -32,10 +32,10 @@ BYTE_CHARS: list[str] = _byte_chars()  # byte -> its character
 CHAR_BYTES: dict[str, int] = {char: byte for byte, char in enumerate(BYTE_CHARS)}
 ALPHABET: list[str] = sorted(BYTE_CHARS)
 
-PIECE = re.compile(f" ?[^{WHITESPACE}]+|[{WHITESPACE}]+(?![^{WHITESPACE}])|[{WHITESPACE}]+")
-BOUNDED_PIECE = re.compile(
-    f" ?[^{WHITESPACE}]{{1,{MAX_PIECE}}}|[{WHITESPACE}]{{1,{MAX_PIECE}}}(?![^{WHITESPACE}])|[{WHITESPACE}]{{1,{MAX_PIECE}}}"
-)
+_ONE, _OTHER = f"[{WHITESPACE}]", f"[^{WHITESPACE}]"
+_MOST = f"{{1,{MAX_PIECE}}}"
+PIECE = re.compile(f" ?{_OTHER}+|{_ONE}+(?!{_OTHER})|{_ONE}+")
+BOUNDED_PIECE = re.compile(f" ?{_OTHER}{_MOST}|{_ONE}{_MOST}(?!{_OTHER})|{_ONE}{_MOST}")
 # GPT-2's pattern on ASCII text, where the classes of letters and digits are the same in every regex engine.
 ASCII_PRETOKEN = re.compile(r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", re.ASCII)
 

@@ -12,7 +12,7 @@ _SLICE = 1 << 20  # characters given to the regex at a time
 
 
 def slices(texts: Iterable[str], size: int = _SLICE) -> Iterator[str]:
-    """The texts, long ones in parts of about `size` characters cut where a piece starts (or, failing that, anywhere)."""
+    """The texts, long ones in parts of at most `size` characters, cut where a piece starts (failing that, anywhere)."""
     for text in texts:
         start = 0
         while len(text) - start > size:

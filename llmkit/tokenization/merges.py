@@ -66,7 +66,7 @@ def _apply(
     pair: str, new: str, texts: list[str], counts: list[int], pair_counts: dict[str, int], where: dict[str, list[int]]
 ) -> dict[str, int]:
     """Put `new` for `pair` in every word, lower the counts of the pairs that vanish, return those that appear."""
-    first, second = pair
+    first, second = pair[0], pair[1]
     grown: dict[str, int] = {}
     grow = grown.get
     for index in where.pop(pair):

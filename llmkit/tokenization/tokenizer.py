@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 
-from llmkit.errors import InputRefused, StorageError
+from llmkit.errors import InputRefused
 from llmkit.tokenization.byte_level import BYTE_CHARS, token_bytes
+from llmkit.tokenization.files import (
+    CONFIG_FILE,
+    FILE,
+    VOCAB_TXT,
+    read_bytes,
+    read_config,
+    read_old_files,
+    write_atomically,
+)
+from llmkit.tokenization.pieces import PieceEncoder, is_piecewise
+from llmkit.tokenization.safety import check_tokenizer_json
 from llmkit.tokenization.special import guess_roles, tokenizer_config
-
-FILE = "tokenizer.json"
-CONFIG_FILE = "tokenizer_config.json"
 
 
 class Tokenizer:
@@ -32,33 +42,54 @@ class Tokenizer:
         self.roles = {role: token for role, token in roles.items() if backend.token_to_id(token) is not None}
 
     @classmethod
-    def from_file(cls, path: Path | str) -> Tokenizer:
-        """Read a tokenizer.json, or a directory that holds one.
+    def from_file(cls, path: Path | str, *, trust: bool = False) -> Tokenizer:
+        """Read a tokenizer.json, or a directory that holds one (or the older vocab.txt, or vocab.json and merges.txt).
 
-        Raises StorageError if there is none and InputRefused if it is not a tokenizer.
+        trust: allow regular expressions that are not known to be harmless. Raises StorageError if there is no such
+        file and InputRefused if it is no tokenizer, or one that could do harm.
         """
         path = Path(path)
         file = path / FILE if path.is_dir() else path
-        try:
-            backend = tokenizers.Tokenizer.from_str(file.read_bytes().decode("utf-8"))
-        except OSError as error:
-            raise StorageError(f"{file}: {error.strerror}", "name a tokenizer.json or a directory with one") from None
-        except Exception as error:
-            raise InputRefused(f"{file} is not a tokenizer: {error}") from None
-        return cls(backend, guess_roles(_special_tokens(backend).values(), _read_config(file.with_name(CONFIG_FILE))))
+        config = read_config(file.with_name(CONFIG_FILE))
+        if file.name == VOCAB_TXT or (path.is_dir() and not file.exists()):
+            backend = read_old_files(file.parent, config)
+            return cls(backend, guess_roles(_special_tokens(backend).values(), config))
+        data = read_bytes(file)
+        check_tokenizer_json(data, str(file), trust=trust)
+        with _no_panic(f"{file} is not a tokenizer"):
+            try:
+                backend = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
+            except Exception as error:
+                raise InputRefused(f"{file} is not a tokenizer: {error}") from None
+        return cls(backend, guess_roles(_special_tokens(backend).values(), config))
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`. Special tokens spelled out in the text get their ids; none are added."""
-        return list(self.backend.encode(text, add_special_tokens=False).ids)
+        return self.encode_batch([text])[0]
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text."""
-        return [e.ids for e in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+    def encode_batch(self, texts: Sequence[str], *, add_special: bool = False) -> list[list[int]]:
+        """Ids of each text; add_special: with the special tokens the tokenizer's template puts around a text."""
+        with _no_panic("the tokenizer cannot encode this text"):
+            if self._pieces is not None and not add_special:
+                return self._pieces.encode_batch(texts)
+            return [e.ids for e in self.backend.encode_batch_fast(list(texts), add_special_tokens=add_special)]
 
-    def encode_offsets(self, text: str) -> list[tuple[int, int, int]]:
+    def encode_offsets(self, text: str, *, add_special: bool = False) -> list[tuple[int, int, int]]:
         """(id, start, end) of each token; start and end count characters of `text`."""
-        encoding = self.backend.encode(text, add_special_tokens=False)
+        with _no_panic("the tokenizer cannot encode this text"):
+            encoding = self.backend.encode(text, add_special_tokens=add_special)
         return [(i, start, end) for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    @cached_property
+    def _pieces(self) -> PieceEncoder | None:
+        return PieceEncoder(self.backend) if is_piecewise(self._spec) else None
+
+    @cached_property
+    def _spec(self) -> dict[str, Any]:
+        """The parsed tokenizer.json without its vocabulary, which is large."""
+        parts = ("normalizer", "pre_tokenizer", "decoder")
+        spec: dict[str, Any] = {part: _state(getattr(self.backend, part)) for part in parts}
+        return {**spec, "model": _model_settings(self.backend.model)}
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
         """Text of `ids`; bytes that are not UTF-8 become U+FFFD, ids without a token nothing."""
@@ -139,9 +170,15 @@ class Tokenizer:
         """Bytes of each id, or None when the tokenizer is not byte-level."""
         backend = self.backend
         vocab = backend.get_vocab(with_added_tokens=True)
-        if type(backend.decoder).__name__ != "ByteLevel" or backend.normalizer is not None:
-            return None
-        if "ByteLevel" not in repr(backend.pre_tokenizer) or not all(c in vocab for c in BYTE_CHARS):
+        spec = self._spec
+        cuts = _parts(spec["pre_tokenizer"])
+        if (
+            (spec["decoder"] or {}).get("type") != "ByteLevel"
+            or spec["normalizer"] is not None
+            or not any(c.get("type") == "ByteLevel" and not c.get("add_prefix_space") for c in cuts)
+            or any(c.get("behavior") == "Removed" for c in cuts)
+            or not all(char in vocab for char in BYTE_CHARS)
+        ):
             return None
         added = backend.get_added_tokens_decoder()
         table = {i: token_bytes(token) for token, i in vocab.items()}
@@ -160,18 +197,37 @@ class Tokenizer:
     def save(self, directory: Path | str) -> None:
         """Write tokenizer.json and tokenizer_config.json into an existing directory; AutoTokenizer opens the result."""
         directory = Path(directory)
-        (directory / FILE).write_bytes(self.to_json())
         config = json.dumps(tokenizer_config(self.roles), indent=2, ensure_ascii=False) + "\n"
-        (directory / CONFIG_FILE).write_text(config, encoding="utf-8")
+        write_atomically(directory / CONFIG_FILE, config.encode("utf-8"))
+        write_atomically(directory / FILE, self.to_json())  # last: its presence makes the directory a tokenizer
 
 
 def _special_tokens(backend: tokenizers.Tokenizer) -> dict[int, str]:
     return {i: token.content for i, token in backend.get_added_tokens_decoder().items() if token.special}
 
 
-def _read_config(path: Path) -> dict[str, object]:
+@contextmanager
+def _no_panic(message: str) -> Iterator[None]:
+    """Turn a panic inside `tokenizers`, which is no Exception and would pass every handler, into InputRefused."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise InputRefused(f"{message}: {str(error)[:200]}") from None
+
+
+def _state(part: Any) -> dict[str, Any] | None:
+    """Settings of a normalizer, pre-tokenizer or decoder, as tokenizer.json has them."""
+    return None if part is None else json.loads(part.__getstate__())
+
+
+def _parts(spec: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """A pre-tokenizer's steps."""
+    spec = spec or {}
+    return list(spec.get("pretokenizers") or [spec])
+
+
+def _model_settings(model: Any) -> dict[str, Any]:
+    settings = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
+    return {"type": type(model).__name__, **{name: getattr(model, name, None) for name in settings}}

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from llmkit.errors import InputRefused, UsageError
 from llmkit.suggest import did_you_mean
 from llmkit.tokenization.byte_level import ALPHABET, ASCII_PRETOKEN, CHAR_BYTES
 from llmkit.tokenization.counting import count_pieces, count_words, slices
+from llmkit.tokenization.files import dress_as_bert
 from llmkit.tokenization.merges import learn_merges
 from llmkit.tokenization.special import roles_for
 from llmkit.tokenization.tokenizer import Tokenizer
@@ -188,14 +189,7 @@ def _wordpiece(
     for token in [*specials, *symbols]:  # two merges can spell the same token
         vocab.setdefault(token, len(vocab))
     backend = tokenizers.Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=100))
-    backend.normalizer = normalizer
-    backend.pre_tokenizer = pre_tokenizer
-    backend.decoder = decoders.WordPiece(prefix="##")
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
-    )
+    dress_as_bert(backend, vocab, lowercase=lowercase)
     return backend
 
 
