@@ -120,11 +120,13 @@ def _node(name: str, child: _Module | TensorFact, structure: Structure) -> Node:
     if len(numbers) == len(child.children) and len({_signature(c) for c in numbers.values()}) == 1:
         return _fold(name, numbers, sorted(numbers, key=int), structure)
     tensors = tuple(child.tensors())
+    kinds = len({_signature(c) for c in numbers.values()})
+    note = f"{len(numbers)} layers, {kinds} kinds" if kinds > 1 else note_for(name, tensors, structure)
     only_tensors = all(isinstance(c, TensorFact) for c in child.children.values())
     children = () if only_tensors and len(tensors) <= 2 else _children(child, structure)
     return Node(
         name, 1, sum(t.params for t in tensors), sum(t.bytes for t in tensors), shapes(tensors),
-        _dtype(tensors), note_for(name, tensors, structure), children, tensors,
+        _dtype(tensors), note, children, tensors,
     )  # fmt: skip
 
 
@@ -148,10 +150,10 @@ def note_for(name: str, tensors: tuple[TensorFact, ...], structure: Structure) -
     tied = next((t.tied_to for t in tensors if t.tied_to), None)
     if tied and len(tensors) <= 2:
         return f"tied to {tied.removesuffix('.weight').rpartition('.')[2]}"
-    last = name.rpartition(".")[2].lower()
-    if re.fullmatch(r"(self_?)?(attn|attention)|encdecattention|encoder_attn|crossattention", last):
+    first = name.partition(".")[0].lower()
+    if re.fullmatch(r"(self_?)?(attn|attention)|encdecattention|encoder_attn|crossattention", first):
         return structure.facts.attention_words
-    if re.fullmatch(r"mlp|ffn|feed_forward|intermediate|fc1|densereludense", last):
+    if re.fullmatch(r"mlp|ffn|feed_forward|intermediate|fc1|densereludense", first):
         return structure.facts.activation
     return ""
 
@@ -171,7 +173,7 @@ def shapes(tensors: tuple[TensorFact, ...]) -> str:
 
 def _short(name: str) -> str:
     part = name.removesuffix(".weight").rpartition(".")[2]
-    return re.sub(r"_(proj|lin|embeddings)$", "", part)
+    return re.sub(r"(?<!^c)_(proj|lin|embeddings)$", "", part)
 
 
 def times(shape: tuple[int, ...]) -> str:

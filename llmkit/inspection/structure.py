@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ DTYPES = {
     "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
 }  # fmt: skip
 _BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "masked_bias", "causal_mask")
-_EMBEDDINGS = (
+EMBEDDINGS = (
     "embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight", "embed_in.weight",
     "tok_embeddings.weight", "token_embedding.weight", "tokens.weight",
 )  # fmt: skip
@@ -77,7 +78,8 @@ def read_structure(path: Path) -> Structure:
 
     Raises InputRefused for a corrupt or unsafe header, index or configuration; StorageError when files are missing.
     """
-    from llmkit.checkpoint.hf_layout import list_tensors, read_config
+    from llmkit.checkpoint.config_json import read_config
+    from llmkit.checkpoint.shards import list_tensors
 
     config = read_config(path)
     infos = list_tensors(path)
@@ -87,8 +89,8 @@ def read_structure(path: Path) -> Structure:
             dtype=DTYPES.get(info.dtype, info.dtype.lower()),
             shape=tuple(info.shape),
             params=0 if is_buffer(name, info.dtype, info.shape) else math.prod(info.shape),
-            bytes=info.end - info.start,
-            file=Path(info.file).name,
+            bytes=info.n_bytes,
+            file=info.file.name,
         )
         for name, info in infos.items()
     ]
@@ -98,12 +100,13 @@ def read_structure(path: Path) -> Structure:
 def assemble(name: str, stored: list[TensorFact], config: Mapping[str, object]) -> Structure:
     """Join stored tensors and configuration: find the tied head, count shared weights once."""
     facts = read_facts(config, [t.name for t in stored])
-    embedding = next((t for t in stored if t.name.endswith(_EMBEDDINGS) and len(t.shape) == 2), None)
+    embedding = next((t for t in stored if t.name.endswith(EMBEDDINGS) and len(t.shape) == 2), None)
     head = next((t for t in stored if t.name.endswith(_HEADS)), None)
     tied = facts.tied and embedding is not None
     if tied and head is not None and embedding is not None and head.shape == embedding.shape:
         copy = replace(head, params=0, tied_to=embedding.name)
         stored = [copy if t is head else t for t in stored]
+    stored = sorted(stored, key=lambda t: re.sub(r"\d+", lambda n: n.group().zfill(9), t.name))
     missing = tied and head is None and facts.has_token_head
     return Structure(name, tuple(stored), facts, embedding.name if missing and embedding else None)
 

@@ -24,30 +24,48 @@ class Branch:
 
 
 _RIGHT = {"params", "share", "bytes", "mean", "std", "min", "max"}
-_DROP = ("bar", "note", "dtype", "share", "bytes", "shape")  # what goes first when the width is short
-_BAR = 10
+_DROP = ("bar", "share", "dtype", "note", "bytes", "shape")  # what goes first when the width is short
+_BAR, _SHAPES = 10, 22
 
 
 def tree_lines(roots: Sequence[Branch], columns: Sequence[str], width: int, depth: int) -> list[Text]:
     """Lay out the branches down to `depth` levels with the named columns, dropping columns that do not fit."""
     rows = list(_walk(roots, "", depth))
-    shown = [c for c in columns if c == "bar" or any(b.cells.get(c) for _, _, b in rows)]
-    wish = {c: _BAR if c == "bar" else max(cell_len(safe_line(b.cells.get(c, ""))) for _, _, b in rows) for c in shown}
+    # Bar and note share the last column: lines inside folded layers have words where others have a bar.
+    ordered = [*(c for c in columns if c not in ("bar", "note")), *(c for c in ("bar", "note") if c in columns)]
+    shown = [c for c in ordered if c == "bar" or any(b.cells.get(c) for _, _, b in rows)]
+    wish = {c: _wish(c, rows) for c in shown}
     names = max((cell_len(g) + cell_len(safe_line(b.name)) + len(_times(b)) for g, _, b in rows), default=0)
     names = min(names, max(16, width // 2))
-    for column in (None, *_DROP):
-        if column == "bar" and wish.get("shape", 0) > 24:
-            wish["shape"] = 24  # a cut list of shapes still says more than a bar
-        if column in shown and _total(names, wish, shown) > width:
+    for column in ("", *_DROP):
+        if column in shown:
             shown.remove(column)
+        _squeeze(names, wish, shown, width)
+        if _total(names, wish, shown) <= width:
+            break
     over = _total(names, wish, shown) - width
     if over > 0:
         names = max(8, names - over)
-    return [_line(guide, branch, names, shown, wish, width) for guide, _, branch in rows]
+    return [_line(guide, branch, names, shown, wish, width, depth <= 1) for guide, depth, branch in rows]
+
+
+def _wish(column: str, rows: Sequence[tuple[str, int, Branch]]) -> int:
+    if column == "bar":
+        return _BAR
+    told = [b for _, depth, b in rows if column != "shape" or depth <= 1 or not b.children]
+    return max((cell_len(safe_line(b.cells.get(column, ""))) for b in told), default=0)
+
+
+def _squeeze(names: int, wish: dict[str, int], shown: Sequence[str], width: int) -> None:
+    """Cut the list of shapes as far as it still says something: more than a dropped column would."""
+    over = _total(names, wish, shown) - width
+    if over > 0 and "shape" in shown:
+        wish["shape"] = max(min(wish["shape"], _SHAPES), wish["shape"] - over)
 
 
 def _total(names: int, wish: dict[str, int], shown: Sequence[str]) -> int:
-    return names + sum(2 + wish[c] for c in shown)
+    last = max((wish[c] for c in shown if c in ("bar", "note")), default=-2)
+    return names + sum(2 + wish[c] for c in shown if c not in ("bar", "note")) + 2 + last
 
 
 def _walk(branches: Sequence[Branch], guide: str, depth: int) -> Iterator[tuple[str, int, Branch]]:
@@ -62,7 +80,9 @@ def _times(branch: Branch) -> str:
     return branch.cells.get("times", "")
 
 
-def _line(guide: str, branch: Branch, names: int, shown: Sequence[str], wish: dict[str, int], width: int) -> Text:
+def _line(
+    guide: str, branch: Branch, names: int, shown: Sequence[str], wish: dict[str, int], width: int, is_leaf: bool
+) -> Text:
     line = Text(guide, style="dim", no_wrap=True)
     room = names - cell_len(guide)
     times = _times(branch)
@@ -70,17 +90,21 @@ def _line(guide: str, branch: Branch, names: int, shown: Sequence[str], wish: di
     line.append(times, style="cyan")
     line.append(" " * max(0, names - line.cell_len))
     for column in shown:
-        line.append("  ")
-        if column == "bar":
-            text = bar(branch.share or 0, _BAR)
-            line.append(text + " " * (_BAR - len(text)), style="blue")
+        if column != "note" or "bar" not in shown:
+            line.append("  ")
+        if column == "bar" and branch.share:
+            line.append(bar(branch.share, _BAR), style="blue")
+        if column in ("bar", "note"):
             continue
-        value = fit(safe_line(branch.cells.get(column, "")), wish[column])
+        told_below = column == "shape" and branch.children and not is_leaf
+        value = "" if told_below else fit(safe_line(branch.cells.get(column, "")), wish[column])
         pad = " " * (wish[column] - cell_len(value))
-        style = {"note": "cyan", "share": "dim", "shape": "", "params": ""}.get(column, "dim")
+        style = {"share": "dim", "shape": "", "params": ""}.get(column, "dim")
         line.append(pad + value if column in _RIGHT else value + pad, style=style)
+    if "note" in shown:
+        line.append(safe_line(branch.cells.get("note", "")), style="cyan")
     line.rstrip()
-    line.truncate(width)
+    line.truncate(width, overflow="ellipsis")
     return line
 
 

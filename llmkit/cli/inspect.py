@@ -1,0 +1,111 @@
+"""`llmkit inspect`: the layer tree, values, differences, neighbours, and attention on a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from llmkit.cli.options import Device, Json, Quiet, Store
+
+_TREE, _NUMBERS, _TEXT, _OUTPUT = "Layer tree", "Numbers", "Attention on a text", "Output"
+
+
+def inspect(
+    ref: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="NAME, NAME@STEP or a model directory [default: newest].", metavar="[REF]"),
+    ] = None,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Levels of the tree.", rich_help_panel=_TREE)] = 2,
+    columns: Annotated[
+        str, typer.Option("--columns", help="Of the tree: shape,params,share,bar,bytes,dtype,note.", metavar="A,B")
+    ] = "shape,params,share,bar,note",
+    verify: Annotated[bool, typer.Option("--verify", help="Check every file's digest, whatever its size.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Mean, std, range, NaN and infinities per tensor.")] = False,
+    diff: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--diff", help="Compare with another model; exit 3 if they differ.", metavar="REF2"),
+    ] = None,
+    neighbors: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--neighbors", help="Tokens whose embedding is nearest to this word's.", metavar="WORD"),
+    ] = None,
+    text: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--text", help="Show attention on this text; - reads stdin.", rich_help_panel=_TEXT),
+    ] = None,
+    layer: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--layer", help="One layer.", rich_help_panel=_TEXT),
+    ] = None,
+    head: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--head", help="One head, as a map.", rich_help_panel=_TEXT),
+    ] = None,
+    all_heads: Annotated[
+        bool, typer.Option("--all-heads", help="A thumbnail of every head.", rich_help_panel=_TEXT)
+    ] = False,
+    query: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--query", help="What one position looks at.", metavar="N|WORD", rich_help_panel=_TEXT),
+    ] = None,
+    hide_sink: Annotated[
+        bool, typer.Option("--hide-sink", help="Leave out the first and special tokens as keys; renormalize.")
+    ] = False,
+    window: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--window", help="Only positions a to b (b not included).", metavar="a:b"),
+    ] = None,
+    scale: Annotated[str, typer.Option("--scale", help="Brightness: sqrt, linear or log.")] = "sqrt",
+    top: Annotated[int, typer.Option("--top", min=1, help="Links or neighbours in lists.")] = 10,
+    every: Annotated[bool, typer.Option("--all", help="In a pipe: every pair, not the strongest.")] = False,
+    save: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--save", help="Write the maps as safetensors.", metavar="FILE"),
+    ] = None,
+    svg: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--svg", help="Write the picture as SVG.", metavar="FILE"),
+    ] = None,
+    store: Store = None,
+    device: Device = "cpu",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look inside a model: layers and counts from the file headers, and attention on a text.
+
+    \b
+    llmkit inspect                                   layer tree of the newest model
+    llmkit inspect tiny --text "The cat sat, it purred"    what every head does
+    llmkit inspect tiny --text "..." --layer 2 --head 1    one head as a map
+    llmkit inspect tiny@500 --diff tiny@1000         what training changed
+    """
+    from llmkit.checkpoint.refs import default_store
+    from llmkit.cli.inspect_tree import Output, find_model, show_differences, show_neighbours, show_stats, show_tree
+
+    place = default_store(store)
+    out = Output(as_json=json, quiet=quiet, svg=svg)
+    path = find_model(ref, place, quiet)
+    if text is not None:
+        from llmkit.cli.inspect_attention import View, show_attention
+
+        view = View(layer, head, all_heads, query, hide_sink, window, scale, top, every, save)
+        show_attention(path, text, view, out, device)
+    elif diff is not None:
+        raise typer.Exit(show_differences(path, find_model(diff, place, quiet), out))
+    elif neighbors is not None:
+        show_neighbours(path, neighbors, top, out)
+    elif stats:
+        show_stats(path, out)
+    else:
+        _needs_text(layer=layer, head=head, all_heads=all_heads, query=query, save=save)
+        show_tree(path, out, depth=depth, columns=columns, verify=verify)
+
+
+def _needs_text(**flags: object) -> None:
+    from llmkit.errors import UsageError
+
+    for name, value in flags.items():
+        if value not in (None, False):
+            raise UsageError(f"--{name.replace('_', '-')} needs a text", 'add --text "..."')
