@@ -147,15 +147,17 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
     else:
         kind, code = "bug", 70
         message, hint = f"unexpected {type(error).__name__}: {error}", "this is a bug in llmkit; --debug shows where"
-    _print_error(kind, code, message, hint, as_json)
+    _print_error(kind, code, message, hint, as_json, getattr(error, "details", {}))
     return code
 
 
-def _print_error(kind: str, code: int, message: str, hint: str | None, as_json: bool) -> None:
+def _print_error(
+    kind: str, code: int, message: str, hint: str | None, as_json: bool, details: dict[str, object]
+) -> None:
     from llmkit.render.safe_text import safe_text
 
     if as_json:
-        body = {"error": {"code": kind, "exit": code, "message": message, "fix": hint}}
+        body = {"error": {"code": kind, "exit": code, "message": message, "fix": hint, **details}}
         lines = json.dumps(body, ensure_ascii=True)
     else:
         lines = "error: " + safe_text(message) + (f"\n  fix: {safe_text(hint)}" if hint else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from llmkit.errors import UsageError
 from llmkit.models.family import Family, Kind
 from llmkit.models.registry import load_family
 from llmkit.recipe.problems import Report, Spot
-from llmkit.recipe.size import MAX_PARAMETERS, approximate_parameters, in_words
+from llmkit.recipe.size import MAX_PARAMETERS, approximate_parameters, in_words, likely_vocab_size
 
 # Which way of attending an objective trains, and an example to point at.
 OBJECTIVE_KINDS = {"masked": (Kind.ENCODER, "bert"), "causal": (Kind.DECODER, "gpt2 or llama")}
@@ -50,6 +51,11 @@ class Draft:
         self.report.add(
             code, f"`{path}` {message}", where, origin=flag, pointer=pointer, fix=fix, suggestions=suggestions
         )
+
+    def blame(self, *paths: str) -> str:
+        """Which of several keys that do not fit together to point at: one given by a flag, else the first."""
+        flagged = [p for p in paths if self.places.get(p, (None, None))[1]]
+        return [*flagged, *paths, ""][0]
 
     def get(self, path: str) -> Any:
         """The value of a key; None when it is wrong or not there."""
@@ -117,21 +123,21 @@ def _check_objective(draft: Draft, family: Family | None) -> None:
 def _check_lengths(draft: Draft) -> None:
     seq_len, longest = draft.get("train.seq_len"), draft.get("model.max_seq_len")
     if seq_len and longest and seq_len > longest:
-        draft.fail(
-            "train.seq_len",
-            "conflict",
-            f"is {seq_len}, longer than model.max_seq_len, which is {longest}",
-            f"use at most {longest}, or raise model.max_seq_len",
-        )
+        message = f"is {seq_len}, longer than model.max_seq_len, which is {longest}"
+        if draft.blame("train.seq_len", "model.max_seq_len") == "train.seq_len":
+            draft.fail("train.seq_len", "conflict", message, f"use at most {longest}, or raise model.max_seq_len")
+        else:
+            fix = f"add --set train.seq_len={longest}"
+            draft.fail("model.max_seq_len", "conflict", f"is {longest}, less than train.seq_len, {seq_len}", fix)
     steps, warmup = draft.get("train.steps"), draft.get("train.warmup_steps")
     if steps and warmup and warmup > steps:
-        # Blame the one that was typed last: a flag that shortens the run is more often wrong than the file.
-        draft.fail(
-            "train.warmup_steps",
-            "conflict",
-            f"is {warmup}, more than train.steps, which is {steps}",
-            f"use at most {steps}; a tenth of it, {max(1, steps // 10)}, is usual",
-        )
+        tenth = max(1, steps // 10)
+        if draft.blame("train.warmup_steps", "train.steps") == "train.warmup_steps":
+            message = f"is {warmup}, more than train.steps, which is {steps}"
+            draft.fail("train.warmup_steps", "conflict", message, f"a tenth of the steps is usual: {tenth}")
+        else:
+            message = f"is {steps}, less than train.warmup_steps, which is {warmup}"
+            draft.fail("train.steps", "conflict", message, f"add --set train.warmup_steps={tenth}")
 
 
 def _check_model(draft: Draft, family: Family) -> None:
@@ -140,15 +146,19 @@ def _check_model(draft: Draft, family: Family) -> None:
     fields = {
         p.removeprefix("model."): v for p, v in draft.values.items() if p.startswith("model.") and p != "model.family"
     }
-    vocab_size = draft.get("tokenizer.vocab_size") or 8192
+    vocab_size = likely_vocab_size(draft.get("tokenizer.algorithm"), draft.get("tokenizer.vocab_size"))
     try:
         config = family.config_class(vocab_size=vocab_size, **fields)
     except UsageError as error:
-        name, _, rest = error.message.partition(" ")
-        if name in fields:
-            draft.fail(f"model.{name}", "conflict", rest, error.hint)
+        named = [f"model.{n}" for n in re.findall(r"[a-z_]+", error.message) if n in fields]
+        path = draft.blame(*(p for p in named if p in draft.explicit))
+        if path and error.message.startswith(path.removeprefix("model.") + " "):
+            draft.fail(path, "conflict", error.message.partition(" ")[2], error.hint)
         else:
-            draft.report.add("conflict", f"the model cannot be built: {error.message}", fix=error.hint)
+            spot, flag = draft.places.get(path, (None, None))
+            draft.report.add(
+                "conflict", f"the model cannot be built: {error.message}", spot, origin=flag, fix=error.hint
+            )
         return
     except TypeError:
         return  # a required key is missing, and that is reported

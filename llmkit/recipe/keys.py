@@ -73,7 +73,8 @@ class Spec:
 
 def number(value: float) -> str:
     """A limit as people write it."""
-    return str(int(value)) if float(value).is_integer() and abs(value) < 1e6 else f"{value:g}"
+    is_whole = float(value).is_integer() and abs(value) < 1e9
+    return str(int(value)) if is_whole else f"{value:g}".replace("e+", "e").replace("e-0", "e-")
 
 
 def top_specs() -> dict[str, Spec]:

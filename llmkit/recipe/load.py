@@ -35,9 +35,13 @@ def load_recipe(path_or_name: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises UsageError when there is no such recipe and RecipeProblems, naming every line at fault, when it is wrong.
     """
     path = find_recipe(path_or_name)
-    is_builtin = path.parent == builtin_dir()
-    label = path.name if is_builtin else path_or_name
+    label = path.name if path.parent == builtin_dir() else path_or_name
     return parse_recipe(_read(path, label), label, overrides)
+
+
+def read_source(path_or_name: str) -> str:
+    """A recipe's text as its author wrote it, comments and all; not checked."""
+    return _read(find_recipe(path_or_name), path_or_name)
 
 
 def parse_recipe(text: str, source: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -55,14 +59,14 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = ()) -> Recip
     _apply(overrides, given, report)
     sections |= {path.partition(".")[0] for path in given if "." in path}
     draft = Draft(source, report, sections, explicit=set(given), places={p: (g.at, g.flag) for p, g in given.items()})
+    if not given and not sections and not report.problems:
+        report.add("missing", "there is nothing in this recipe", fix="start from one: llmkit recipe show bert-mini")
+        report.stop_if_any()
     specs = _specs_for(given, sections, draft)
     _fill(draft, given, specs)
-    if root.value or given:
-        check_together(draft)
-    else:
-        report.add("missing", "there is nothing in this recipe", fix="start from one: llmkit recipe show bert-mini")
+    check_together(draft)
     report.stop_if_any()
-    return _build(draft, source)
+    return _build(draft, specs, source)
 
 
 def _read(path: Path, label: str) -> str:
@@ -209,11 +213,12 @@ def _unknown(draft: Draft, path: str, item: Given, specs: dict[str, Spec]) -> No
     )
 
 
-def _build(draft: Draft, source: str) -> Recipe:
+def _build(draft: Draft, specs: dict[str, Spec], source: str) -> Recipe:
     parts: dict[str, Any] = {}
     for section, cls in SECTIONS.items():
         prefix = f"{section}."
-        values = {p.removeprefix(prefix): v for p, v in draft.values.items() if p.startswith(prefix)}
+        # In the order of the description, so that equal recipes are written alike whatever the order in the file.
+        values = {s.leaf: draft.values[p] for p, s in specs.items() if p.startswith(prefix) and p in draft.values}
         if section in ("model", "tokenizer") and "model" not in draft.sections:
             continue
         parts[section] = model_settings(values) if section == "model" else cls(**values)

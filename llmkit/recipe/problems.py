@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from llmkit.errors import RecipeError
+from llmkit.errors import RecipeError, UsageError
 
 MOST_SHOWN = 20
 QUOTE_WIDTH = 96  # columns of a quoted source line
@@ -59,6 +59,12 @@ class RecipeProblems(RecipeError):
             "suggestions": list(first.suggestions),
             "problems": [_as_data(problem) for problem in problems],
         }
+
+
+def together(errors: Sequence[UsageError]) -> UsageError:
+    """Several errors as one, each with its own way out."""
+    texts = [e.message + (f"\n  fix: {e.hint}" if e.hint else "") for e in errors[:-1]]
+    return RecipeError("\nerror: ".join([*texts, errors[-1].message]), errors[-1].hint)
 
 
 @dataclass

@@ -122,7 +122,11 @@ class TrainSettings:
     sample_every: int = key("steps between two samples of what the model says; 0: none", 0, low=0, high=10**10)
     sample_prompt: str | None = key("text the samples start from, or with [MASK], fill in", None)
     threads: int = key("processor threads; 0: as many as there are cores", 0, low=0, high=4096)
-    device: str = key("where to compute: auto takes the best there is", "auto", pattern=r"auto|cpu|cuda(:\d{1,3})?|mps")
+    device: str = key(
+        "where to compute: auto (the best there is), cpu, cuda, cuda:1 or mps",
+        "auto",
+        pattern=r"auto|cpu|cuda(:\d{1,3})?|mps",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,4 +164,4 @@ SECTIONS: dict[str, type] = {
     "train": TrainSettings,
 }
 # Facts about the text and the task that the model section must not repeat: they are known only later.
-NOT_MODEL_KEYS = frozenset({"vocab_size", "head", "labels", "pad_id", "bos_id", "eos_id"})
+NOT_MODEL_KEYS = frozenset({"vocab_size", "head", "labels", "pad_id", "bos_id", "eos_id", "extra_eos_ids"})

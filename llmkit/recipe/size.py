@@ -22,6 +22,12 @@ def approximate_parameters(fields: Mapping[str, Any], vocab_size: int) -> int:
     return int(embeddings + n_layers * (attention + feed_forward))
 
 
+def likely_vocab_size(algorithm: str | None, asked: int | None) -> int:
+    """Tokens the tokenizer will have, before it is learned."""
+    # English text has some 70 to 100 different characters.
+    return 80 if algorithm == "char" else asked or 8192
+
+
 def in_words(count: int) -> str:
     """A count as 950 K, 3.1 M, 7.0 B or 4.0e+24."""
     for size, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):

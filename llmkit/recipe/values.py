@@ -194,4 +194,4 @@ def plain(value: Any) -> str:
         return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "a table"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)
