@@ -1,8 +1,8 @@
-"""A tokenized corpus on disk: built once by streaming, read as a memory map, reused while text and tokenizer stay the same.
+"""A tokenized corpus on disk: built once by streaming, read as a memory map, reused while text and tokenizer stay.
 
-A directory `corpus-<key>` in the cache holds ids.bin (uint16 or uint32), documents.bin and sentences.bin (int64 offsets
-into ids, closed by the total) and meta.json (counts and sha256 of each file). It appears whole by a rename; a damaged or
-half-written one is built again. Memory stays flat: a batch of text and its ids are all that is held.
+A directory `corpus-<key>` in the cache holds ids.bin (uint16 or uint32), documents.bin and sentences.bin (int64
+offsets into ids, closed by the total) and meta.json (counts and sha256 of each file). It appears whole by a rename; a
+damaged or half-written one is built again. Memory stays flat: a batch of text and its ids are all that is held.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -176,23 +177,23 @@ class _Writer:
         self.seen: set[bytes] = set()
         self.n_tokens = self.n_documents = self.n_sentences = 0
         self.n_bytes = self.n_chars = self.n_empty = self.n_duplicates = self.n_checked = 0
-        self.open = False  # a document has begun and may get more pieces
-        self.has_tokens = False  # and has tokens
+        self.has_tokens = False  # whether the document being written has any
 
     def write(self, source: Corpus, key: str) -> None:
         names = ("ids.bin", "documents.bin", "sentences.bin")
-        with open(self.directory / names[0], "wb") as self.ids, open(self.directory / names[1], "wb") as self.documents:
-            with open(self.directory / names[2], "wb") as self.starts:
-                for batch in _batches(source.pieces()):
-                    self._batch(batch)
-                    if self.progress:
-                        self.progress(self.n_documents, self.n_bytes)
-                self._close_document()
-                for f in (self.documents, self.starts):
-                    _write_offsets(f, [self.n_tokens])
-                for f in (self.ids, self.documents, self.starts):
-                    f.flush()
-                    os.fsync(f.fileno())
+        with ExitStack() as stack:
+            files = [stack.enter_context(open(self.directory / name, "wb")) for name in names]
+            self.ids, self.documents, self.starts = files
+            for batch in _batches(source.pieces()):
+                self._batch(batch)
+                if self.progress:
+                    self.progress(self.n_documents, self.n_bytes)
+            self._close_document()
+            _write_offsets(self.documents, [self.n_tokens])
+            _write_offsets(self.starts, [self.n_tokens])
+            for f in files:
+                f.flush()
+                os.fsync(f.fileno())
         if not self.n_tokens:
             raise InputRefused(f"no text in {source.describe()}", "every document is empty or white space")
         report = DataReport(
@@ -207,8 +208,8 @@ class _Writer:
             "files": {name: file_sha256(self.directory / name) for name in names},
             "report": report.as_dict(),
         }
-        with open(self.directory / "meta.json", "w", encoding="utf-8") as f:
-            json.dump(meta, f, indent=1)
+        with open(self.directory / "meta.json", "wb") as f:
+            f.write(json.dumps(meta, indent=1).encode())
             f.flush()
             os.fsync(f.fileno())
 

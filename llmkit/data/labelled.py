@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from llmkit.data.rows import kind_of, read_rows
 from llmkit.data.sources import DEFAULT_STORIES, STORIES, open_source
@@ -53,7 +54,7 @@ MAX_LABELS = 1000
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled text; `pair` is the second text of a pair, `label` an index into Table.labels, `line` where it stood."""
+    """A text, its second text if it is a pair, its label as an index into Table.labels, and the line it stood on."""
 
     text: str
     label: int
@@ -77,9 +78,8 @@ class TableReport:
     def lines(self) -> list[str]:
         """What a reader should know, one fact a line; oddities only where there are some."""
         shares = ", ".join(f"{label} {100 * n / self.n_rows:.0f}%" for label, n in self.per_label[:12])
-        found = [
-            f"{self.name}: {self.n_rows:,} rows, {len(self.per_label)} labels ({shares}{', ...' if len(self.per_label) > 12 else ''})"
-        ]
+        more = ", ..." if len(self.per_label) > 12 else ""
+        found = [f"{self.name}: {self.n_rows:,} rows, {len(self.per_label)} labels ({shares}{more})"]
         if self.n_empty:
             found.append(f"{self.n_empty:,} rows without text left out")
         if self.n_duplicates:
@@ -92,7 +92,11 @@ class TableReport:
 
 @dataclass(frozen=True)
 class Table:
-    """A labelled table in file order. labels: sorted, by number if all are integers, so their order never depends on the rows' order."""
+    """A labelled table in file order.
+
+    labels: sorted, by number if all are integers, so that their order does not depend on that of the rows; columns: the
+    names of text, pair and label column.
+    """
 
     name: str
     rows: tuple[Example, ...]
@@ -134,10 +138,10 @@ def read_table(
 ) -> Table:
     """Read one labelled table, or (path "stories") texts and moods of `stories` built-in stories.
 
-    text, pair, label: column names; where None, the usual names are looked for. labels: the labels of the training table,
-    in its order, when this is a validation table. held_out: take the validation stories.
-    Rows without text are left out and counted. Raises UsageError when a column cannot be found (the message lists them),
-    InputRefused naming file and line for a broken row or a label that `labels` lacks.
+    text, pair, label: column names; where None, the usual names are looked for. labels: those of the training table, in
+    its order, when this is a validation table. held_out: take the validation stories. Rows without text are left out
+    and counted. Raises UsageError when a column cannot be found (the message lists them), InputRefused naming file and
+    line for a broken row or a label that `labels` lacks.
     """
     name = os.fspath(path)
     if name == STORIES:
@@ -192,12 +196,8 @@ def _triples(
     rest: Iterable[tuple[int, dict[str, object]]],
     columns: tuple[str, str | None, str],
 ) -> Iterator[tuple[int, str, str | None, str]]:
-    def rows() -> Iterator[tuple[int, dict[str, object]]]:
-        yield head
-        yield from rest
-
     text, pair, label = columns
-    for number, row in rows():
+    for number, row in chain([head], rest):
         for column in filter(None, columns):
             if column not in row:
                 raise InputRefused(
@@ -217,9 +217,7 @@ def _label(name: str, number: int, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int) or not str(value).strip():
-        raise InputRefused(
-            f"{name}:{number}: the label is {'empty' if value in ('', None) else 'neither a word nor an integer'}"
-        )
+        raise InputRefused(f"{name}:{number}: the label is {'neither a word nor an integer' if value else 'empty'}")
     return str(value).strip()
 
 

@@ -19,7 +19,7 @@ TABLE_KINDS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "json
 
 
 def kind_of(path: Path) -> str:
-    """ "tsv", "csv", "jsonl" or "json" by the name (a .gz or .zst at its end does not count), else "text"."""
+    """One of "tsv", "csv", "jsonl" or "json" by the name (a .gz or .zst at its end does not count), else "text"."""
     name = path.name.lower()
     for packed in PACKED:
         name = name.removesuffix(packed)

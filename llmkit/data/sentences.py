@@ -6,13 +6,19 @@ import re
 from collections.abc import Iterator
 
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms messrs mme mlle dr prof rev hon st sr jr capt col gen lt maj sgt cmdr adm gov sen rep pres supt insp "
-    "vs viz cf etc al ca approx dept est fig figs no nos vol vols ch chap sec pp ed eds trans ser inc ltd co corp bros "
-    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun ave blvd rd mt ft lb lbs oz".split()
+    re.findall(
+        r"\w+",
+        """mr mrs ms messrs mme mlle dr prof rev hon st sr jr capt col gen lt maj sgt cmdr adm gov sen rep pres supt insp
+        vs viz cf etc al ca approx dept est fig figs no nos vol vols ch chap sec pp ed eds trans ser inc ltd co corp
+        bros jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun ave blvd rd mt ft
+        lb lbs oz""",
+    )
 )
 # After these a sentence may well end, so a capital letter decides; after the others it practically never does.
-_MAY_END = frozenset("etc al inc ltd co corp bros jr sr no ed st ave blvd rd ft lb lbs oz sat sun mar dec".split())
-_NUMBERED = frozenset("no nos fig figs vol vols ch chap sec pp p".split())
+_MAY_END = frozenset(
+    re.findall(r"\w+", "etc al inc ltd co corp bros jr sr no ed st ave blvd rd ft lb oz sat sun mar dec")
+)
+_NUMBERED = frozenset(("no", "nos", "fig", "figs", "vol", "vols", "ch", "chap", "sec", "pp", "p"))
 
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
 # Sentence-ending marks, the quotes and brackets that close after them, then white space.
@@ -39,7 +45,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def sentence_segments(text: str) -> list[str]:
-    """Like `split_sentences`, but each with the white space before it; joined they are `text`, trailing space included."""
+    """Like `split_sentences`, each with the white space before it (the last also that after it): joined, `text`."""
     spans = sentence_spans(text)
     if not spans:
         return [text] if text else []
@@ -76,9 +82,7 @@ def _is_end(text: str, begin: int, match: re.Match[str]) -> bool:
         return True
     if len(before) == 1 and before.isalpha() and before != "i":  # an initial: J. Smith
         return not (word is not None and word.group().isupper() and following.isupper())
-    if (
-        "." in before and all(len(part) <= 2 for part in before.split(".")) and not before[0].isdigit()
-    ):  # e.g, i.e, U.S, p.m
+    if "." in before and not before[0].isdigit() and all(len(part) <= 2 for part in before.split(".")):  # e.g, U.S, p.m
         return following.isupper() and before in ("p.m", "a.m", "u.s", "u.k")
     if before in _NUMBERED:
         return not following.isdigit() and (before in _MAY_END and following.isupper())

@@ -43,8 +43,8 @@ class Piece(NamedTuple):
 class Source:
     """A corpus that can be read again and again.
 
-    files: in reading order; field: the column or key that holds the text; stories: how many built-in stories come before
-    the files, from `story_start` on, of the world with seed `seed`.
+    files: in reading order; field: the column or key that holds the text; stories: how many built-in stories come
+    before the files, from `story_start` on, of the world with seed `seed`.
     """
 
     files: tuple[Path, ...]
@@ -130,11 +130,11 @@ class Source:
                     f"{shown(path)}:{number}: no field {column!r}; there is: {', '.join(map(str, row)) or 'nothing'}",
                     _field_hint(column, list(row)),
                 )
-            text = row[column]
-            if not isinstance(text, str):
+            value = row[column]
+            if not isinstance(value, str):
                 raise InputRefused(f"{shown(path)}:{number}: field {column!r} is not text")
             count += 1
-            yield Piece(text, True)
+            yield Piece(value, True)
         if not count:
             raise InputRefused(f"{shown(path)} is empty", "name a file with records in it")
 
@@ -150,7 +150,7 @@ def open_source(
     parts = [spec] if isinstance(spec, str | os.PathLike) else list(spec)
     files: list[Path] = []
     with_stories = 0
-    for part in map(os.fspath, parts):
+    for part in [os.fspath(p) for p in parts]:
         if part == STORIES:
             with_stories += 1
         elif not part:

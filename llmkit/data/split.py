@@ -3,8 +3,8 @@
 - A validation source of its own: taken as it is.
 - Stories: the validation stories come from far beyond the training stories in the same world, so their number does not
   depend on how many are trained on.
-- Plain text: the last `fraction` of the characters of all files in order. For one file, train is text[:int(n * (1 - f))]:
-  the split of nanoGPT's character benchmark.
+- Plain text: the last `fraction` of the characters of all files in order. For one file, train is
+  text[:int(n * (1 - fraction))], the split of nanoGPT's character benchmark.
 - Records: by a hash of the text, so a duplicate of a training document is never validated on, and adding documents
   moves none.
 """

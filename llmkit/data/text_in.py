@@ -90,7 +90,7 @@ def _decoded(path: Path, data: bytes, base: int, errors: Errors, *, final: bool)
 
 
 def text_lines(path: Path, errors: Errors = "strict") -> Iterator[tuple[int, str]]:
-    """Lines with their number from 1, without the line end (\\n or \\r\\n). Raises InputRefused on a line over MAX_RECORD."""
+    """Lines with their number from 1, without \\n or \\r\\n at the end. Raises InputRefused for one over MAX_RECORD."""
     number, parts, held = 0, [], 0
     for chunk in text_chunks(path, errors):
         lines = chunk.split("\n")

@@ -1,0 +1,1 @@
+"""The small world of the built-in stories: its words, its teller, its plots."""

@@ -1,0 +1,213 @@
+"""What many stories share: casting, openings, weather, feelings on the way and at the end."""
+
+from __future__ import annotations
+
+from llmkit.data.world import words
+from llmkit.data.world.teller import Frames, Teller
+from llmkit.data.world.words import NUMBERS, Place, Thing, an
+
+OPEN = Frames("""
+    Once there was a {kid} named {A}.
+    Once upon a time there was a [little|young|clever|kind|cheerful] {kid} called {A}.
+    {A} was a [little|young|quiet|clever|curious|kind|brave|cheerful] {kid}.
+    {A} was {age} years old and lived [near the sea|in a small village|in a big city|on a quiet street|in a blue house].
+    There was a {kid} [named|called] {A} who lived with {his} [parents|family|grandparents].
+    A {kid} named {A} lived [next to a mill|in a little house|at the edge of the village|in the mountains].
+    {A} and {his} [family|parents] lived in a [small|big|tall|white|yellow] house.
+    {A} was the [youngest|oldest|smallest|tallest] {kid} in {his} class.
+""")
+WEATHER = Frames("""
+    It was {anw} {season} [day|morning|afternoon].
+    It was {anw} [day|morning] in {season}.
+    It was {season}, and the [day|weather] was {wadj}.
+    That {season} [day|morning] was {wadj}.
+    On {day} the weather was {wadj}.
+""")
+# Feelings at the start say nothing about the feelings at the end.
+MORNING = Frames("""
+    {a} was in a [good|happy|cheerful] mood that day.
+    {a} was a little [sad|cross|tired] because {he} had slept badly.
+    {a} was [happy|glad] because there was no school.
+    {a} had been [sad|angry|scared|proud|happy] the day before, but now that was forgotten.
+    In the night {a} had had a [bad|sad|scary|funny|happy] dream.
+    {a} was often [afraid|scared] of the dark, but not of [dogs|water|much else].
+    {a} [was proud of|liked] {his} new [shoes|boots].
+    {a} [hardly ever|almost never] [cried|got angry|was sad|was afraid].
+    {a} had nothing to do and felt bored.
+    {a} had eaten [a big breakfast|too much cake|an egg and some toast] and felt [fine|strong|happy].
+    {a} was [angry|cross|sad] about the rain the day before.
+    The day began like any other.
+""")
+FRIEND = Frames("""
+    {Bi} was there too.
+    {Bi} came along.
+    {Bi} came [with {A}|over to play].
+    {A} [met|saw] {Bi} there.
+    "[May I come too|Can I come with you|What are you doing]?" asked {Bi}.
+    {Bi} [wanted to come|was waiting] [as well|too].
+""")
+
+END = {
+    "happy": Frames("""
+        {a} smiled all the way home.
+        {a} [laughed|sang] and [danced|jumped] [around the room|up and down].
+        {a} was [very|so] [happy|glad].
+        It was the best day of the [week|month|year].
+        {a} could not stop smiling.
+        That night {a} fell asleep with a smile.
+        {a} hummed a [little|merry] song.
+        "This is [wonderful|the best day ever|so much fun]!" said {A}.
+        {A} felt warm [inside|and cheerful].
+        {a} clapped {his} hands and laughed.
+        {a} wanted to do it all again the next day.
+        "Thank you, thank you!" {a} [said|cried].
+        {his} eyes [shone|were bright] with joy.
+    """),
+    "proud": Frames("""
+        {a} held {his} head high.
+        "I did it!" {a} [shouted|said|cried].
+        {a} told everyone [about it|what {he} had done|how {he} had done it].
+        {a} was [very|so] proud [of {self}|].
+        {a} stood up straight and grinned.
+        "I did it all by myself," said {A}.
+        Everyone [clapped|cheered] for {A}.
+        {a} felt as [tall as a tree|strong as a bear|big as a house].
+        {A} had never felt so [strong|big|clever|grown up].
+        That night {a} wrote about it in {his} diary.
+        "[That was hard|It was not easy], but I did not give up," {a} said.
+        Even the older children [looked up to|praised] {A} now.
+        "Well done, {A}!" [everyone said|people said].
+    """),
+    "sad": Frames("""
+        {a} [sat down and cried|cried for a long time|began to cry].
+        Tears [ran|rolled] down {his} [face|cheeks].
+        {a} was [very|so] [sad|unhappy].
+        {a} did not want to [eat|play|talk] that evening.
+        {a} went to bed early and did not say a word.
+        {a} walked home slowly with {his} head down.
+        {a} sighed and [looked at the ground|wiped {his} eyes].
+        Nothing could cheer {A} up.
+        {a} felt [empty inside|all alone].
+        {a} wished that the day had never come.
+        Even {his} favorite [song|dinner|game] did not help.
+        There was nothing {a} could do about it.
+        That night {his} pillow was wet with tears.
+    """),
+    "angry": Frames("""
+        {a} stamped {his} foot.
+        "That is not fair!" {a} [shouted|yelled].
+        {a} was [very|so] [angry|cross|mad].
+        {his} face [turned|went] red.
+        {a} went home and slammed the door.
+        {a} [crossed|folded] {his} arms and [frowned|would not speak].
+        {a} made two fists and [glared|shouted].
+        {a} kicked a stone [down the road|across the path].
+        {a} [stormed|marched] off and did not look back.
+        All evening {a} [grumbled|complained] about it.
+        {a} [shouted|yelled] so loudly that [the birds flew up|the windows shook|everyone turned around].
+        "I will never forget this!" {a} [yelled|shouted].
+        {a} threw {his} cap on the floor.
+    """),
+    "scared": Frames("""
+        {his} hands [shook|trembled].
+        {his} heart beat [very fast|like a drum].
+        {a} was [very|so] [scared|afraid|frightened].
+        {a} did not dare to [move|look back|make a sound|breathe].
+        {a} ran away as fast as {he} could.
+        "[Help|Who is there|Is anybody there]?" {a} whispered.
+        {a} shivered and held {his} breath.
+        {his} [knees felt weak|legs felt like jelly].
+        {a} wanted nothing more than to be [safe at home|with {his} mother].
+        {a} turned [pale|white] and closed {his} eyes.
+        {a} [screamed|cried for help], but nobody [came|heard it].
+        {a} could not even [speak|scream].
+        That night {a} [hid under the blanket|left the lamp on] and could not sleep.
+    """),
+}
+MOODS = tuple(sorted(END))
+
+_KINSHIP = {
+    "f": ("friend", "friend", "friend", "sister", "cousin", "neighbor"),
+    "m": ("friend", "friend", "friend", "brother", "cousin", "neighbor"),
+}
+_OTHER = {"f": "m", "m": "f"}
+
+
+def cast(t: Teller, friend: bool = True) -> None:
+    """Cast the child A and, if asked, the child B, who is somebody to A: {Bi} "her friend Tom", {rel} "friend"."""
+    gender = "f" if t.chance(0.5) else "m"
+    name = t.pick(words.GIRLS if gender == "f" else words.BOYS)
+    t.person("A", name, gender)
+    t.d["kid"] = "girl" if gender == "f" else "boy"
+    t.d["age"] = NUMBERS[t.between(4, 9)]
+    t.d["day"] = t.pick(words.DAYS)
+    if friend:
+        other = _OTHER[gender] if t.chance(0.6) else gender
+        names = words.GIRLS if other == "f" else words.BOYS
+        second = t.pick(names)
+        while second == name:
+            second = t.pick(names)
+        t.person("B", second, other)
+        t.d["rel"] = t.pick(_KINSHIP[other])
+        t.d["Bi"] = f"{t.d['his']} {t.d['rel']} {second}"
+
+
+def kin(t: Teller) -> None:
+    """Cast C as somebody of A's family: {C} "her mother" or "Grandma"; {Cv} is what A calls them."""
+    grown = t.pick(words.KIN)
+    t.person("C", grown.name.replace("{his}", t.d["his"]), grown.gender)
+    t.d["Cv"] = grown.vocative
+
+
+def stranger(t: Teller, who: str | None = None) -> None:
+    """Cast C as an adult known by their work: {C} "the baker"."""
+    t.person("C", f"the {who or t.pick(words.STRANGERS)}", "f" if t.chance(0.5) else "m")
+
+
+def treasure(t: Teller, letter: str = "O", pool: tuple[Thing, ...] = words.TREASURES) -> Thing:
+    """Cast a thing to be fond of; another noun than the things cast before."""
+    taken = (t.d.get("o"), t.d.get("q"))
+    thing = t.pick(pool)
+    while thing.noun in taken:
+        thing = t.pick(pool)
+    t.thing(letter, thing)
+    return thing
+
+
+def setting(t: Teller, *, outdoors: bool | None = None) -> Place:
+    """Cast the place P with three hiding spots {S1} {S2} {S3} there."""
+    if outdoors is None:
+        outdoors = t.chance(0.65)
+    place = t.pick(words.OUTSIDE if outdoors else words.INSIDE)
+    t.place("P", place)
+    spots = t.pick_some(words.SPOTS_OUT if outdoors else words.SPOTS_IN, 3)
+    t.d["S1"], t.d["S2"], t.d["S3"] = spots
+    return place
+
+
+def weather(t: Teller, *, fine: bool = False) -> None:
+    """Choose season and weather: {season}, {wadj} "cold", {anw} "a cold"."""
+    season = t.pick(("spring", "summer", "autumn") if fine else tuple(words.SEASONS))
+    looks = words.SEASONS[season]
+    t.d["season"] = season
+    t.d["wadj"] = t.pick(looks[:2] if fine else looks)
+    t.d["anw"] = an(t.d["wadj"])
+
+
+def opening(t: Teller) -> None:
+    """Begin: who, what weather, what mood, each now and then."""
+    told = t.chance(0.75)
+    if told:
+        t.say(OPEN)
+    if t.chance(0.35):
+        if "wadj" not in t.d:
+            weather(t)
+        t.say(WEATHER)
+    if told and t.chance(0.4):
+        t.say(MORNING)
+
+
+def ending(t: Teller, mood: str) -> None:
+    """Close with one or two signs of the main person's mood."""
+    t.say(END[mood])
+    t.maybe(0.45, END[mood])
