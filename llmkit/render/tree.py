@@ -25,7 +25,7 @@ class Branch:
 
 _RIGHT = {"params", "share", "bytes", "mean", "std", "min", "max"}
 _DROP = ("bar", "share", "dtype", "note", "bytes", "shape")  # what goes first when the width is short
-_BAR, _SHAPES = 10, 22
+_BAR, _SHAPES, _NOTE = 10, 22, 12
 
 
 def tree_lines(roots: Sequence[Branch], columns: Sequence[str], width: int, depth: int) -> list[Text]:
@@ -61,6 +61,9 @@ def _squeeze(names: int, wish: dict[str, int], shown: Sequence[str], width: int)
     over = _total(names, wish, shown) - width
     if over > 0 and "shape" in shown:
         wish["shape"] = max(min(wish["shape"], _SHAPES), wish["shape"] - over)
+    over = _total(names, wish, shown) - width
+    if over > 0 and "note" in shown and "bar" not in shown:
+        wish["note"] = max(min(wish["note"], _NOTE), wish["note"] - over)
 
 
 def _total(names: int, wish: dict[str, int], shown: Sequence[str]) -> int:
