@@ -13,8 +13,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 from llmkit import __version__
 from llmkit.checkpoint.files import open_inside, read_small
 from llmkit.checkpoint.strict_json import parse_object
-from llmkit.errors import InputRefused, StorageError
+from llmkit.errors import InputRefused, LlmkitError, StorageError
 
 NAME = "manifest.json"
 SCHEMA = "llmkit/manifest/1"
@@ -116,9 +116,12 @@ def verify_manifest(directory: Path, step: int) -> Manifest:
     return manifest
 
 
-def verify(directory: Path, manifest: Manifest | None = None, *, content: bool = True) -> Manifest:
+def verify(
+    directory: Path, manifest: Manifest | None = None, *, content: bool = True, skip: Collection[str] = ()
+) -> Manifest:
     """Check that `directory` holds exactly the files of its manifest, in size and, with `content`, in sha256.
 
+    skip: files that are not hashed, because the caller does not read them.
     Raises InputRefused naming the first file that is missing, too many or different.
     """
     try:
@@ -141,10 +144,43 @@ def verify(directory: Path, manifest: Manifest | None = None, *, content: bool =
         if size != record.size:
             raise _mismatch(directory, name, f"{record.size:,} bytes", f"{size:,}")
     if content:
-        for name, found in _hash_all(directory, list(manifest.files)).items():
+        for name, found in _hash_all(directory, [name for name in manifest.files if name not in skip]).items():
             if found != manifest.files[name]:
                 raise _mismatch(directory, name, f"sha256 {manifest.files[name].sha256[:12]}…", f"{found.sha256[:12]}…")
     return manifest
+
+
+class Verification:
+    """Verifies a directory in the background while it is read: hashing lets go of the interpreter lock, so on two
+    cores the digests cost a model that is being loaded next to nothing.
+
+    If reading fails, and the files turn out not to be what was saved, that is the error to report.
+    """
+
+    def __init__(self, directory: Path, *, skip: Collection[str] = (), wanted: bool = True) -> None:
+        """Without a manifest (a foreign directory), or unless `wanted`, there is nothing to verify."""
+        self._directory = directory
+        self._skip = skip
+        self._wanted = wanted and os.path.lexists(directory / NAME)
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._result: Future[Manifest] | None = None
+
+    def __enter__(self) -> Verification:
+        if self._wanted:
+            self._result = self._pool.submit(verify, self._directory, skip=self._skip)
+        return self
+
+    def finish(self) -> None:
+        """Wait for the verdict; raises what `verify` raises."""
+        if self._result is not None:
+            self._result.result()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if isinstance(error, LlmkitError):
+                self.finish()
+        finally:
+            self._pool.shutdown()
 
 
 def versions() -> dict[str, str]:

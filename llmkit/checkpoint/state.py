@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,21 +38,32 @@ def load_state(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_state` wrote. InputRefused if there is no training state or it is damaged."""
     from llmkit.checkpoint.tensors import TensorFile
 
+    values = load_values(directory)
+    try:
+        fd = open_inside(directory, TENSORS)
+    except FileNotFoundError:
+        raise InputRefused(f"{directory} holds no training state; it cannot be resumed") from None
+    try:
+        return dict(TensorFile(fd, str(directory / TENSORS))), values
+    finally:
+        os.close(fd)
+
+
+def load_values(directory: Path) -> dict[str, Any]:
+    """Only the values that `save_state` was given; needs no torch."""
     where = str(directory / VALUES)
     try:
         body = parse_object(read_small(directory, VALUES, _MAX_VALUES_BYTES), where, largest=2**128)
-        fd = open_inside(directory, TENSORS)
     except FileNotFoundError:
         raise InputRefused(f"{directory} holds no training state; it cannot be resumed") from None
     values = body.get("values")
     if body.get("schema") != "llmkit/state/1" or not isinstance(values, dict):
         raise InputRefused(f"{where}: not a training state this version of llmkit knows")
-    with TensorFile(fd, str(directory / TENSORS)) as file:
-        tensors = dict(file)
     try:
-        return tensors, _decode(values)
+        decoded: dict[str, Any] = _decode(values)
     except (TypeError, ValueError) as error:
         raise InputRefused(f"{where}: {error}") from error
+    return decoded
 
 
 def has_state(directory: Path) -> bool:

@@ -130,7 +130,7 @@ class RunDirectory:
     def prune(self, keep: int) -> list[Checkpoint]:
         """Delete all but the newest `keep` (at least 1) checkpoints, counted from the newest that verifies.
 
-        Newer ones that do not verify stay for the user to look at. Returns what was deleted.
+        Newer ones that do not verify stay for the user to look at. Returns what was deleted, oldest first.
         """
         assert self._locked, "pruning needs the run's lock"
         if keep < 1:
@@ -139,7 +139,7 @@ class RunDirectory:
         valid = next((i for i, c in enumerate(newest_first) if self._is_valid(c)), None)
         if valid is None:
             return []
-        doomed = newest_first[valid + keep :]
+        doomed = newest_first[valid + keep :][::-1]
         self._discard([c.path for c in doomed])
         return doomed
 
@@ -173,7 +173,7 @@ class RunDirectory:
         except OSError as error:
             raise StorageError(f"{self.path}: {error.strerror}") from error
         # step-000500 and step-0000500 would be the same step twice; only the form we write counts.
-        steps = sorted(int(name.removeprefix("step-")) for name in names)
+        steps = sorted({int(name.removeprefix("step-")) for name in names})
         return [Checkpoint(self.path / step_name(step), step) for step in steps if step_name(step) in names]
 
     def _check_space(self, predicted_bytes: int) -> None:

@@ -14,16 +14,22 @@ _DEEPEST = 32
 _BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
-def parse_object(text: bytes, where: str, *, largest: int = LARGEST_INTEGER) -> dict[str, Any]:
-    """Parse a JSON object; InputRefused for anything that is not one, nested deeper than 32, or that holds a
-    duplicate key, a number that is not finite, or an integer beyond +-`largest`."""
-    if _depth(text) > _DEEPEST:
-        raise InputRefused(f"{where}: nested deeper than {_DEEPEST} levels")
+def parse_object(
+    text: bytes, where: str, *, largest: int = LARGEST_INTEGER, deepest: int | None = _DEEPEST
+) -> dict[str, Any]:
+    """Parse a JSON object; InputRefused for anything that is not one, is nested deeper than `deepest`, or holds a
+    duplicate key, a number that is not finite, or an integer beyond +-`largest`.
+
+    `deepest=None` saves the scan for depth, for a caller that checks every value it takes out.
+    """
+    if deepest is not None and _depth(text, deepest) > deepest:
+        raise InputRefused(f"{where}: nested deeper than {deepest} levels")
 
     def integer(digits: str) -> int:
-        if len(digits) > 40 or abs(int(digits)) > largest:
+        value = int(digits) if len(digits) <= 40 else largest + 1
+        if not -largest <= value <= largest:
             raise InputRefused(f"{where}: the number {digits[:40]} is out of bounds (at most {largest})")
-        return int(digits)
+        return value
 
     def no_constant(word: str) -> float:
         raise InputRefused(f"{where}: {word} is not a JSON number")
@@ -50,6 +56,8 @@ def parse_object(text: bytes, where: str, *, largest: int = LARGEST_INTEGER) -> 
         )
     except UnicodeDecodeError as error:
         raise InputRefused(f"{where}: not UTF-8 text (byte {error.start})") from None
+    except RecursionError:
+        raise InputRefused(f"{where}: nested too deeply") from None
     except json.JSONDecodeError as error:
         raise InputRefused(f"{where}: not valid JSON: {error.msg} (line {error.lineno})") from None
     if not isinstance(parsed, dict):
@@ -57,15 +65,17 @@ def parse_object(text: bytes, where: str, *, largest: int = LARGEST_INTEGER) -> 
     return parsed
 
 
-def _depth(text: bytes) -> int:
-    """How deep brackets nest, strings aside; counted before parsing, because the parser recurses."""
+def _depth(text: bytes, enough: int) -> int:
+    """How deep brackets nest, strings aside, counted up to `enough` + 1."""
+    if text.count(b"{") + text.count(b"[") <= enough:
+        return 0
     deepest = now = 0
     for match in _BRACKETS.finditer(text):
         token = match.group()
         if token in b"[{":
             now += 1
             deepest = max(deepest, now)
-            if deepest > _DEEPEST:
+            if deepest > enough:
                 break
         elif token in b"]}":
             now -= 1

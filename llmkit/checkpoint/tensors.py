@@ -51,11 +51,14 @@ def byte_view(tensor: Tensor) -> memoryview:
 
 
 class TensorFile(Mapping[str, "Tensor"]):
-    """The tensors of one open safetensors file, each read when it is asked for, into memory of its own."""
+    """The tensors of one open safetensors file, each read when it is asked for, into memory of its own.
+
+    The descriptor stays the caller's to close.
+    """
 
     def __init__(self, fd: int, where: str, header: Header | None = None) -> None:
-        """Take over the descriptor `fd`; `where` names the file in errors."""
-        self._file = open(fd, "rb", buffering=0)  # noqa: SIM115  # closed by close()
+        """`where` names the file in errors; `header` saves reading it again."""
+        self._file = open(fd, "rb", buffering=0, closefd=False)  # noqa: SIM115  # closing it would do nothing
         self.where = where
         self.header = header or header_of(fd, where)
 
@@ -84,15 +87,6 @@ class TensorFile(Mapping[str, "Tensor"]):
 
     def __len__(self) -> int:
         return len(self.header.tensors)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> TensorFile:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
