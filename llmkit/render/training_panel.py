@@ -109,7 +109,9 @@ class TrainingPanel:
             return None
         where = f"{start['device']}, {start['threads']} threads" if start["device"] == "cpu" else start["device"]
         text = Text(safe_line(str(start["run"])), style="bold")
-        text.append(f"  {count(start['parameters'])} parameters  {count(start['examples'])} examples  ", style="not bold")
+        text.append(
+            f"  {count(start['parameters'])} parameters  {count(start['examples'])} examples  ", style="not bold"
+        )
         text.append(f"{count(start['tokens_per_step'])} tokens a step  {where}", style="not bold")
         return "run", text
 

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from llmkit.nn.attention import Attention
+from llmkit.nn.heads import Decision, LMHead
+
 MOMENTUM = 0.95
 NEWTON_SCHULZ_STEPS = 5
 # Quintic whose iteration pulls all singular values towards 1 fast; it need not converge, roughly 0.7 to 1.2 will do.
@@ -69,15 +72,18 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     """Weights of the linear layers inside the blocks: neither embeddings nor output layers, which Muon suits badly."""
-    outside = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    vocab_size = getattr(getattr(model, "config", None), "vocab_size", None)
-    found = {}
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 2 and id(parameter) not in outside and parameter.shape[0] != vocab_size:
-            found[name] = parameter
-    return found
+    outside: set[int] = set()
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            outside.add(id(module.weight))
+        elif isinstance(module, LMHead):
+            outside.add(id(module.decoder.weight))
+        elif isinstance(module, Decision):
+            outside.add(id(module.linear.weight))
+    return {n: p for n, p in model.named_parameters() if p.ndim == 2 and id(p) not in outside}
 
 
 def block_heights(model: nn.Module, matrices: Mapping[str, nn.Parameter]) -> dict[str, tuple[int, ...]]:
     """Heights of the matrices stacked inside fused ones; absent for a matrix that is one."""
-    return {}
+    fused = {f"{name}.qkv.weight": m.widths for name, m in model.named_modules() if isinstance(m, Attention)}
+    return {name: heights for name, heights in fused.items() if name in matrices}

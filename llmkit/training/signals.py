@@ -1,4 +1,4 @@
-"""Signals as requests: the handler only notes which one came; the loop ends at the next step boundary. No torch here."""
+"""Signals as requests: the handler notes which one came, the loop ends at the next step boundary. No torch here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 # A closed terminal (HUP) is treated like a polite request to end.
@@ -16,6 +16,30 @@ _ASKED = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 class Interrupted(BaseException):
     """A signal came while there was nothing to save; not an Exception, so that no handler swallows it."""
+
+
+class Work(Generic[T]):
+    """Something done in a thread of its own. The thread dies with the program."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[], T]) -> None:
+        try:
+            self._value = work()
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> T:
+        """Wait for the end, hearing signals; return what `work` returned or raise what it raised."""
+        while self._thread.is_alive():
+            self._thread.join(0.1)
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._value)
 
 
 class StopRequest:
@@ -61,24 +85,9 @@ class StopRequest:
         """From now on there is state worth saving: note signals instead of ending at once."""
         self._deferred = True
 
-    def run_watched(self, work: Callable[[], T]) -> T:
-        """Return `work()`, done in a thread, so that a signal is heard even while native code computes."""
-        outcome: list[Any] = []
-
-        def worker() -> None:
-            try:
-                outcome.append((True, work()))
-            except BaseException as error:
-                outcome.append((False, error))
-
-        thread = threading.Thread(target=worker, daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.1)
-        succeeded, value = outcome[0]
-        if not succeeded:
-            raise value
-        return value
+    def begin(self, work: Callable[[], T]) -> Work[T]:
+        """Start `work` in a thread: signals are heard even while native code computes there."""
+        return Work(work)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.number == signal.SIGINT:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmkit.data.order import mixed
 from llmkit.errors import InputRefused
 from llmkit.training.objectives.objective import Batch, Loss, Picks, evenly_spaced
 from llmkit.training.order import ShuffledOrder
 from llmkit.training.seeds import Purpose
+
+if TYPE_CHECKING:
+    from llmkit.models.shells import Model
 
 PART = "token"
 # Tokens in one forward pass of the validation: large enough to keep the processor busy, small enough for any machine.
@@ -50,7 +54,7 @@ class Causal:
         validation_bytes: int = 0,
         eval_batches: int = 0,
         prompt: str = "",
-        continue_text: Callable[[nn.Module, str, int], str] | None = None,
+        continue_text: Callable[[Model, str, int], str] | None = None,
     ) -> None:
         if len(ids) < seq_len + 1:
             raise InputRefused(
@@ -74,15 +78,15 @@ class Causal:
         starts = picks.index * self.seq_len + np.array([offsets[int(e)] for e in picks.epoch])
         return _batch([self.ids[s : s + self.seq_len + 1] for s in starts])
 
-    def loss(self, model: nn.Module, batch: CausalBatch) -> Loss:
+    def loss(self, model: Model, batch: CausalBatch) -> Loss:
         """Cross-entropy of every next token, in nats."""
-        logits = model.head(model.encode(batch.input_ids).flatten(0, 1))  # type: ignore[operator]  # a llmkit model
+        logits = model.head(model.encode(batch.input_ids).flatten(0, 1))
         nats = F.cross_entropy(
             logits.float(), batch.targets.flatten(), reduction="sum", label_smoothing=self.label_smoothing
         )
         return Loss({PART: nats}, batch.counts)
 
-    def evaluate(self, model: nn.Module, poll: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(self, model: Model, poll: Callable[[], bool]) -> dict[str, float] | None:
         """Loss over the validation text in blocks side by side: nats per token, perplexity and bits per byte."""
         if self.validation is None or len(self.validation) < 2:
             return None
@@ -92,7 +96,7 @@ class Causal:
             if poll():
                 return None
             batch = batch.to(device)
-            logits = model.head(model.encode(batch.input_ids).flatten(0, 1))  # type: ignore[operator]  # as above
+            logits = model.head(model.encode(batch.input_ids).flatten(0, 1))
             nats += F.cross_entropy(logits.float(), batch.targets.flatten(), reduction="sum")
             tokens += batch.n_tokens
         mean = float(nats) / tokens
@@ -102,7 +106,7 @@ class Causal:
             scores["bits_per_byte"] = mean / math.log(2) / bytes_per_token
         return scores
 
-    def sample(self, model: nn.Module, step: int) -> tuple[str, str] | None:
+    def sample(self, model: Model, step: int) -> tuple[str, str] | None:
         """A continuation of the prompt."""
         if self.continue_text is None:
             return None

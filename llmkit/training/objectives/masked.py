@@ -11,17 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmkit.errors import InputRefused
 from llmkit.training.objectives.objective import Batch, Loss, Picks, evenly_spaced
 from llmkit.training.order import BucketedOrder
 from llmkit.training.seeds import Purpose, generator
+
+if TYPE_CHECKING:
+    from llmkit.models.shells import EncoderModel
 
 TOKEN, PAIR = "masked", "next_sentence"
 
@@ -85,7 +89,7 @@ class Masked:
         label_smoothing: float = 0.0,
         validation: Text | None = None,
         eval_batches: int = 0,
-        fill: Callable[[nn.Module, int], tuple[str, str] | None] | None = None,
+        fill: Callable[[EncoderModel, int], tuple[str, str] | None] | None = None,
     ) -> None:
         self.tokens, self.seq_len, self.batch_size, self.seed = tokens, seq_len, batch_size, seed
         self.mask_rate, self.next_sentence, self.label_smoothing = mask_rate, next_sentence, label_smoothing
@@ -116,7 +120,7 @@ class Masked:
         """Examples with fresh random partners and a fresh random mask."""
         return self._make(self.train, picks.index, rng)
 
-    def loss(self, model: nn.Module, batch: MaskedBatch) -> Loss:
+    def loss(self, model: EncoderModel, batch: MaskedBatch) -> Loss:
         """Cross-entropy at the masked positions only, plus that of the next-sentence answer."""
         token_logits, pair_logits = _predict(model, batch)
         sums = {
@@ -128,7 +132,7 @@ class Masked:
             sums[PAIR] = F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
         return Loss(sums, batch.counts)
 
-    def evaluate(self, model: nn.Module, poll: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(self, model: EncoderModel, poll: Callable[[], bool]) -> dict[str, float] | None:
         """Loss and accuracy at masked positions of the validation text, the same mask each time."""
         if self.validation is None:
             return None
@@ -157,7 +161,7 @@ class Masked:
         }
         return scores | ({"next_sentence_accuracy": pair_hits / pairs} if pairs else {})
 
-    def sample(self, model: nn.Module, step: int) -> tuple[str, str] | None:
+    def sample(self, model: EncoderModel, step: int) -> tuple[str, str] | None:
         """A sentence with a hole, and what the model puts there."""
         return self.fill(model, step) if self.fill is not None else None
 
@@ -173,8 +177,8 @@ class Masked:
         pair_labels: list[bool] = []
         for window in index:
             if self.next_sentence:
-                a, b, is_random = windows.pair(int(window), self.room, rng)
-                rows.append((a, b))
+                first, second, is_random = windows.pair(int(window), self.room, rng)
+                rows.append((first, second))
                 pair_labels.append(is_random)
             else:
                 rows.append((windows.whole(int(window)), None))
@@ -302,10 +306,10 @@ def _chop(text: Text, room: int, within_documents: bool) -> tuple[NDArray[np.int
     return tuple(np.array(rows, dtype=np.int64).reshape(-1, 4).T)
 
 
-def _predict(model: nn.Module, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+def _predict(model: EncoderModel, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
     """Token logits (n, vocab) at the masked positions and pair logits (batch, 2), the latter empty without pairs."""
-    hidden = model.encode(batch.input_ids, batch.attention_mask, batch.token_type_ids)  # type: ignore[operator]
+    hidden = model.encode(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     # The output layer is most of the work of a small model: it runs at the masked positions only.
-    tokens = model.head(hidden.flatten(0, 1)[batch.positions])  # type: ignore[operator]  # a llmkit model
-    pairs = model.pair_head(hidden) if batch.pair_labels is not None else hidden.new_zeros(0, 2)  # type: ignore[operator]
+    tokens = model.head(hidden.flatten(0, 1)[batch.positions])
+    pairs = model.pair_head(hidden) if batch.pair_labels is not None else hidden.new_zeros(0, 2)
     return tokens, pairs

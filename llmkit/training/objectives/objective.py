@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 B = TypeVar("B", bound="Batch")
 T = TypeVar("T")
@@ -58,7 +58,10 @@ class Picks:
 
 
 class Objective(Protocol):
-    """A task to learn: how a batch is made, what it costs, and how well the validation data goes."""
+    """A task to learn: how a batch is made, what it costs, and how well the validation data goes.
+
+    The model is one of llmkit.models.shells; the batch is what this objective's own `collate` made.
+    """
 
     n_examples: int
 
@@ -68,13 +71,13 @@ class Objective(Protocol):
     def collate(self, picks: Picks, rng: np.random.Generator) -> Batch:
         """Examples to tensors. Whatever is corrupted at random is drawn from `rng`."""
 
-    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+    def loss(self, model: Any, batch: Any) -> Loss:
         """Sums of the loss terms, with gradient."""
 
-    def evaluate(self, model: nn.Module, poll: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(self, model: Any, poll: Callable[[], bool]) -> dict[str, float] | None:
         """Scores on the validation data, "loss" first; None when `poll` asked to stop half way or there is none."""
 
-    def sample(self, model: nn.Module, step: int) -> tuple[str, str] | None:
+    def sample(self, model: Any, step: int) -> tuple[str, str] | None:
         """What the model says now: (what it was given, what it made of it)."""
 
 

@@ -1,0 +1,157 @@
+"""What `pretrain` and `finetune` share: where the run lives, who listens, how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from llmkit.checkpoint.store import RunDirectory
+    from llmkit.recipe.schema import Recipe
+    from llmkit.training.events import Listener
+    from llmkit.training.resume import Resumption
+    from llmkit.training.signals import StopRequest
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or a built-in by name (llmkit recipe ls).")
+]
+RunName = Annotated[
+    Optional[str],  # noqa: UP045  # Typer evaluates this on Python 3.10
+    typer.Option("--run", help="Name of the run in the store [default: the recipe's].", metavar="NAME"),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show parameters, memory, disk and time, train nothing.")]
+AllowChange = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--allow-change", help="Go on although this recipe key changed; repeatable.", metavar="KEY"),
+]
+TrainDevice = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--device", help="auto, cpu, cuda or mps [default: the recipe's train.device]."),
+]
+
+
+@dataclass
+class Talk:
+    """Where a training command speaks: events to `listeners`, everything else through `say`."""
+
+    as_json: bool
+    quiet: bool
+    listeners: list[Listener] = field(default_factory=list)
+    panel: Any = None
+    lines: Any = None
+
+    def __post_init__(self) -> None:
+        from llmkit.render.console import is_terminal
+        from llmkit.render.safe_text import safe_text
+        from llmkit.training.logs import JsonLines, PlainLines
+
+        self.lines = PlainLines(sys.stderr, safe_text)
+        if self.as_json:
+            self.listeners.append(JsonLines(sys.stdout))
+        elif not self.quiet:
+            if is_terminal(sys.stderr):
+                from llmkit.render.training_panel import TrainingPanel
+                from llmkit.training.events import to_record
+
+                self.panel = TrainingPanel(sys.stderr)
+                self.listeners.append(lambda event: self.panel.show(to_record(event)))
+            else:
+                self.listeners.append(self.lines)
+
+    def say(self, line: str) -> None:
+        """One line of talk on stderr."""
+        if not self.quiet and not self.as_json:
+            self.lines.say(line)
+
+    def warn(self, line: str) -> None:
+        """A line that also `--quiet` lets through."""
+        self.lines.say(f"warning: {line}")
+
+    def last_word(self, line: str) -> None:
+        """A line that every face but `--json` shows."""
+        if not self.as_json:
+            self.lines.say(line)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self.panel is not None:
+            self.panel.close()
+
+
+def read_recipe(path: str, overrides: list[str] | None, device: str | None, *, finetune: bool) -> Recipe:
+    """The recipe with all flags applied; refused when it is one for the other command."""
+    from llmkit.errors import UsageError
+    from llmkit.recipe.load import load_recipe
+
+    recipe = load_recipe(path, [*(overrides or []), *([f"train.device={device}"] if device else [])])
+    if recipe.is_finetune != finetune:
+        here, there = ("finetune", "pretrain") if finetune else ("pretrain", "finetune")
+        what = "starts from random weights" if finetune else "starts from a checkpoint"
+        raise UsageError(f"recipe {recipe.name} {what}, which {here} does not do", f"llmkit {there} {path}")
+    return recipe
+
+
+@contextlib.contextmanager
+def session(directory: RunDirectory, talk: Talk) -> Iterator[StopRequest]:
+    """Own the run's directory and hear signals; a signal that comes before there is anything to save ends it here."""
+    from llmkit.training.signals import Interrupted, StopRequest
+
+    # A reader of the log that dies must not stop the run.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    with StopRequest() as stop:
+        try:
+            with directory.lock():
+                yield stop
+        except Interrupted:
+            talk.close()
+            saved = directory.checkpoints()
+            where = f"its newest checkpoint is step {saved[-1].step}" if saved else "there was nothing to save yet"
+            talk.warn(f"stopped by {stop.name} while getting ready; {where}. Run the same command to go on.")
+            code = stop.exit_code if saved or stop.number == signal.SIGINT else 128 + int(stop.number or 0)
+            raise typer.Exit(code) from None
+        finally:
+            talk.close()
+
+
+def say_finished(resumption: Resumption, directory: Path, talk: Talk) -> None:
+    """Nothing is left to do: say so and how to get more."""
+    talk.say(
+        f"{directory.name} is finished: {resumption.step} of {resumption.step} steps. To go on, raise train.steps; "
+        "to start anew, choose another --run NAME."
+    )
+
+
+def end(reason: str, step: int, directory: Path, stop: StopRequest, talk: Talk) -> None:
+    """The last words: how the run ended on stderr, its directory on stdout."""
+    if reason == "stopped":
+        talk.last_word(
+            f"stopped by {stop.name} at step {step}; checkpoint saved ({directory}@{step}). "
+            "Run the same command to go on."
+        )
+    put_result(directory, step, talk)
+    if reason == "stopped":
+        raise typer.Exit(stop.exit_code)
+
+
+def put_result(directory: Path, step: int, talk: Talk) -> None:
+    """The run's directory on stdout, as text or JSON. A reader that has gone is not an error of the run."""
+    line = str(directory)
+    if talk.as_json:
+        from llmkit.training.events import SCHEMA
+
+        line = json.dumps({"schema": SCHEMA, "event": "result", "path": line, "step": step})
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

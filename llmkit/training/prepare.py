@@ -1,0 +1,128 @@
+"""From a recipe to tokens: the tokenizer, and the tokenized training and validation text. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llmkit.checkpoint.refs import resolve
+from llmkit.data.corpus import TokenCorpus
+from llmkit.data.sources import Source, open_source
+from llmkit.data.split import Part, open_split
+from llmkit.errors import InputRefused
+from llmkit.recipe.schema import Recipe, TokenizerSettings
+from llmkit.tokenization.tokenizer import Tokenizer
+from llmkit.tokenization.train import train as train_tokenizer
+from llmkit.training.cache import text_cache
+from llmkit.training.resume import Resumption
+
+# What masked language modelling puts into its examples, beyond what a tokenizer has anyway.
+MASKED_SPECIAL = ("[CLS]", "[SEP]", "[MASK]")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that training needs from the text."""
+
+    tokenizer: Tokenizer
+    train: TokenCorpus
+    validation: TokenCorpus | None
+
+    @property
+    def digest(self) -> dict[str, str]:
+        """What must be the same when a run goes on, by name."""
+        found = {"tokenizer": self.tokenizer.sha256, "train": self.train.content_sha256}
+        return found | ({"validation": self.validation.content_sha256} if self.validation else {})
+
+
+def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None = None, say: Say) -> Prepared:
+    """Read the text, learn or load the tokenizer, tokenize; what is in the cache is not done again.
+
+    tokenizer: the directory of the one to use when a run goes on; it is not learned again then.
+    """
+    train, validation = open_texts(recipe, cache)
+    is_masked = recipe.objective.name == "masked"
+    if tokenizer is not None:
+        learned = Tokenizer.from_file(tokenizer)
+    else:
+        assert recipe.tokenizer is not None, "a recipe for pre-training has a tokenizer section"
+        learned = get_tokenizer(recipe.tokenizer, train, store, is_masked=is_masked, say=say)
+    check_roles(learned, is_masked)
+
+    def tokenize(source: Source | Part, what: str) -> TokenCorpus:
+        corpus = TokenCorpus.build(
+            source,
+            learned.encode_batch,
+            cache=cache,
+            tokenizer_digest=learned.sha256,
+            vocab_size=learned.vocab_size,
+            end_id=None if is_masked else learned.eos_id,
+            sentences=is_masked,
+        )
+        for line in corpus.report.lines():
+            say(f"{what}: {line}")
+        return corpus
+
+    return Prepared(
+        learned, tokenize(train, "training"), tokenize(validation, "validation") if validation is not None else None
+    )
+
+
+def prepare_in_cache(recipe: Recipe, store: Path, resumption: Resumption | None, *, say: Say) -> Prepared:
+    """`prepare` for a run of `store`, with the tokenizer of the checkpoint when the run goes on."""
+    with text_cache(store) as cache:
+        tokenizer = resumption.checkpoint.path if resumption else None
+        return prepare(recipe, store, cache, tokenizer=tokenizer, say=say)
+
+
+def open_texts(recipe: Recipe, cache: Path) -> tuple[Source | Part, Source | Part | None]:
+    """The training and the validation text that the recipe names; pipes are copied to `cache` so they can be reread."""
+    d = recipe.data
+    if d.validation is None and d.validation_fraction == 0:
+        return open_source(d.train, field=d.field, stories=d.stories, seed=d.seed).spooled(cache), None
+    # With a validation source of its own the fraction has no say, but it must still be one.
+    train, validation = open_split(
+        d.train,
+        d.validation,
+        fraction=d.validation_fraction or 0.05,
+        field=d.field,
+        stories=d.stories,
+        seed=d.seed,
+    )
+    if isinstance(train, Part) and isinstance(validation, Part):
+        source = train.source.spooled(cache)
+        return replace(train, source=source), replace(validation, source=source)
+    assert isinstance(train, Source)
+    assert isinstance(validation, Source)
+    return train.spooled(cache), validation.spooled(cache)
+
+
+def get_tokenizer(
+    settings: TokenizerSettings, train: Source | Part, store: Path, *, is_masked: bool, say: Say
+) -> Tokenizer:
+    """The tokenizer the recipe names by path, else one learned from the training text."""
+    if settings.path is not None:
+        path = Path(settings.path).expanduser()
+        return Tokenizer.from_file(path if path.is_file() else resolve(settings.path, store))
+    say(f"learning a {settings.algorithm} tokenizer from {train.describe()}")
+    return train_tokenizer(
+        train.documents(),
+        algorithm=settings.algorithm,
+        vocab_size=settings.vocab_size,
+        extra_special=MASKED_SPECIAL if is_masked else (),
+    )
+
+
+def check_roles(tokenizer: Tokenizer, is_masked: bool) -> None:
+    """Refuse a tokenizer that lacks a special token the objective puts into examples."""
+    if not is_masked:
+        return
+    ids = {"[CLS]": tokenizer.cls_id, "[SEP]": tokenizer.sep_id, "[MASK]": tokenizer.mask_id}
+    missing = [token for token, id in ids.items() if id is None]
+    if missing:
+        raise InputRefused(
+            f"the tokenizer has no {', '.join(missing)}, which the masked objective needs",
+            "leave out tokenizer.path, and one is learned that has them",
+        )

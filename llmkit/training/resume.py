@@ -1,0 +1,117 @@
+"""Whether and from where a run goes on: what the last session left, against what the recipe says now. No torch here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmkit.checkpoint.store import Checkpoint, RunDirectory
+from llmkit.errors import InputRefused, UsageError
+from llmkit.recipe.load import parse_recipe
+from llmkit.recipe.resolved import flatten, yaml_value
+from llmkit.recipe.schema import Recipe
+from llmkit.suggest import did_you_mean
+from llmkit.training.schedule import learning_rate
+
+RECIPE = "recipe.yaml"
+# These decide what is written down and when, not what is computed.
+HARMLESS = frozenset(
+    f"train.{key}"
+    for key in ("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every", "sample_prompt")
+) | {"name", "train.device"}
+# Changing these is harmless as long as the rates of the steps already done stay what they were.
+SCHEDULE = frozenset(f"train.{key}" for key in ("steps", "lr", "min_lr", "schedule", "warmup_steps"))
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """The checkpoint a run goes on from. values: the plain part of its training state."""
+
+    checkpoint: Checkpoint
+    recipe: Recipe
+    values: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.checkpoint.step
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the manifest notes: digests of recipe, tokenizer and text."""
+        return self.checkpoint.manifest.meta
+
+
+def find_resumption(
+    run: RunDirectory, recipe: Recipe, *, allow: Iterable[str], warn: Callable[[str], None]
+) -> Resumption | None:
+    """Where the run goes on, or None for a fresh one. The caller holds the run's lock.
+
+    Raises UsageError when the recipe is not the one the run was made with, naming each difference, except in keys
+    that change nothing that was computed, or that `allow` names.
+    """
+    from llmkit.checkpoint.files import read_small
+
+    checkpoint = run.latest_valid(lambda broken, reason: warn(f"step {broken.step} is not usable: {reason}"))
+    if checkpoint is None:
+        newer = [c.step for c in run.checkpoints()]
+        if newer:
+            raise InputRefused(
+                f"no checkpoint of {run.path} verifies (steps {', '.join(map(str, newer))})",
+                "choose another name with --run, or delete the damaged checkpoints",
+            )
+        return None
+    try:
+        text = read_small(checkpoint.path, RECIPE, 1 << 20).decode("utf-8")
+        state = json.loads(read_small(checkpoint.path, "state.json", 1 << 26))
+    except FileNotFoundError as error:
+        raise InputRefused(
+            f"{checkpoint.path} holds no training state, so {run.path} cannot be resumed", "choose another --run"
+        ) from error
+    old = parse_recipe(text, str(checkpoint.path / RECIPE))
+    check_unchanged(old, recipe, checkpoint.step, set(allow), run.path)
+    return Resumption(checkpoint, old, state["values"])
+
+
+def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where: Path) -> None:
+    """Raise UsageError for every key that makes the run another one than it was for its first `step` steps."""
+    before, after = flatten(old), flatten(new)
+    unknown = sorted(allow - before.keys() - after.keys())
+    if unknown:
+        raise UsageError(f"--allow-change names no key of the recipe: {unknown[0]}", did_you_mean(unknown[0], after))
+    changed = [k for k in dict.fromkeys([*before, *after]) if before.get(k) != after.get(k)]
+    refused = [k for k in changed if k not in HARMLESS and k not in allow]
+    if all(learning_rate(i, old.train) == learning_rate(i, new.train) for i in range(step)):
+        refused = [k for k in refused if k not in SCHEDULE]
+    if refused:
+        shown = "; ".join(f"{k}: {_shown(before, k)} -> {_shown(after, k)}" for k in refused)
+        flags = " ".join(f"--allow-change {k}" for k in refused)
+        raise UsageError(
+            f"{where} was trained for {step:,} steps with another recipe: {shown}",
+            f"start a new run with --run NAME, or go on with the change: {flags}",
+        )
+
+
+def check_digests(resumption: Resumption, now: Mapping[str, str], allow: Iterable[str]) -> None:
+    """Raise InputRefused when the tokenizer or the text is not the one the run began with."""
+    keys = {"tokenizer": "tokenizer", "train": "data.train", "validation": "data.validation"}
+    then = resumption.meta.get("digests", {})
+    for what, key in keys.items():
+        if what in then and then.get(what) != now.get(what) and not {key, what, key.split(".")[0]} & set(allow):
+            raise InputRefused(
+                f"the {'tokenizer' if what == 'tokenizer' else what + ' text'} is not the one that "
+                f"{resumption.checkpoint.path.parent} was trained with",
+                f"bring the old one back, start a new run with --run NAME, or add --allow-change {key}",
+            )
+
+
+def is_finished(resumption: Resumption, recipe: Recipe) -> bool:
+    """Whether nothing is left to do."""
+    return resumption.step >= recipe.train.steps
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return yaml_value(values[key]) if key in values else "(none)"
