@@ -122,7 +122,9 @@ def _check_objective(draft: Draft, family: Family | None) -> None:
 
 def _check_lengths(draft: Draft) -> None:
     seq_len, longest = draft.get("train.seq_len"), draft.get("model.max_seq_len")
-    if seq_len and longest and seq_len > longest:
+    if seq_len and longest and "train.seq_len" not in draft.explicit:
+        draft.values["train.seq_len"] = min(seq_len, longest)
+    elif seq_len and longest and seq_len > longest:
         message = f"is {seq_len}, longer than model.max_seq_len, which is {longest}"
         if draft.blame("train.seq_len", "model.max_seq_len") == "train.seq_len":
             draft.fail("train.seq_len", "conflict", message, f"use at most {longest}, or raise model.max_seq_len")

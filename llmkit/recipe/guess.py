@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmkit.suggest import nearest
+from llmkit.suggest import distance, nearest
 
 # Our key <- what nanoGPT, litgpt, torchtune and the Hugging Face trainer call it (last parts of dotted paths).
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
@@ -43,12 +43,15 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
 _MEANT = {theirs: ours for ours, names in OTHER_NAMES.items() for theirs in names}
 
 
-def guess_key(path: str, known: Iterable[str]) -> list[str]:
-    """Up to three known dotted keys that `path` may have meant, best first."""
+def guess_key(path: str, known: Iterable[str], sections: Iterable[str] = ()) -> list[str]:
+    """Up to three known dotted keys, or sections for a word without a dot, that `path` may have meant, best first."""
     known = list(known)
-    meant = _MEANT.get(path.rpartition(".")[2].casefold().replace("-", "_"))
-    near = nearest(path, known)
+    section, _, leaf = path.rpartition(".")
+    meant = _MEANT.get(leaf.casefold().replace("-", "_"))
     if meant in known:
-        near = [meant, *(n for n in near if n != meant)]
-        return near[:1] if path.rpartition(".")[2] != path else near[:2]
-    return near
+        return [meant]
+    tops = [*sections, *(k for k in known if "." not in k)]
+    near = (nearest(path, tops) if not section else []) or nearest(path, known)
+    # Long paths are all somewhat alike: offer only what is about as close as the closest.
+    limit = min((distance(path, n) for n in near), default=0) + 1
+    return [n for n in near if distance(path, n) <= limit]

@@ -13,7 +13,7 @@ from llmkit.recipe.checks import Draft, check_together
 from llmkit.recipe.find import builtin_dir, find_recipe
 from llmkit.recipe.guess import guess_key
 from llmkit.recipe.keys import REQUIRED, Spec, all_specs, model_settings, section_specs, top_specs
-from llmkit.recipe.problems import Report, Spot
+from llmkit.recipe.problems import MOST_SHOWN, Report, Spot
 from llmkit.recipe.safe_yaml import MAX_BYTES, Node, read_yaml, split_lines
 from llmkit.recipe.schema import SECTIONS, Recipe
 from llmkit.recipe.values import Wrong, check_value, flag_node
@@ -102,7 +102,7 @@ def _flatten(root: Node, report: Report) -> tuple[dict[str, Given], set[str]]:
             elif node.value is not None:
                 fix = f"put its keys under it, indented; list them with: llmkit recipe schema {name}"
                 report.add("type", f"`{name}` must be a section with keys", entry.spot, fix=fix)
-        elif isinstance(node.value, dict) and node.value and name not in top_specs() and not guess_key(name, SECTIONS):
+        elif isinstance(node.value, dict) and node.value and name not in top_specs() and not nearest(name, SECTIONS):
             # An unknown section: its keys, each with its dotted path, say more about what was meant.
             given.update({f"{name}.{leaf}": Given(e.node, e.spot) for leaf, e in node.value.items()})
         else:
@@ -187,8 +187,8 @@ def _unknown(draft: Draft, path: str, item: Given, specs: dict[str, Spec]) -> No
     section, _, leaf = path.rpartition(".")
     if section == "model" and "model.family" not in draft.values:
         return  # the family is missing or wrong, and that is reported
-    near = [] if section else nearest(path, [*SECTIONS, *top_specs()])
-    near = near or guess_key(path, specs)
+    # Guessing costs milliseconds; nobody reads the thousandth guess.
+    near = guess_key(path, specs, SECTIONS) if len(draft.report.problems) < MOST_SHOWN else []
     draft.guessed |= set(near[:1])
     short = [n.rpartition(".")[2] if section and n.startswith(section + ".") and not item.flag else n for n in near]
     pointer = "did you mean " + " or ".join(f"`{n}`" for n in short) + "?" if near else None

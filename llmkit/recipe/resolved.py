@@ -16,8 +16,8 @@ from llmkit.recipe.schema import SECTIONS, Recipe
 # Text that every YAML reader takes for this very text without quotes.
 _PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+@=-]*( [A-Za-z0-9_./+@=-]+)*")
 _SPECIAL = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}
-# Characters that JSON leaves alone and YAML does not allow, or that no one could see.
-_UNPRINTABLE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff\ud800-\udfff]")
+# Characters that YAML does not allow, or that no one could see; JSON has escaped the first 32 of them already.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
@@ -54,7 +54,9 @@ def _lines(recipe: Recipe, with_origins: bool) -> Iterator[str]:
             yield ""
             yield f"{section}:"
         line = f"{'  ' if head else ''}{leaf}: {yaml_value(value)}"
-        yield f"{line:<38}  # {recipe.origins.get(path, 'default')}" if with_origins else line
+        # An origin quotes what somebody typed or called a file, which may hold a line end.
+        origin = _UNPRINTABLE.sub(_escape, recipe.origins.get(path, "default"))
+        yield f"{line:<38}  # {origin}" if with_origins else line
 
 
 def yaml_value(value: Any) -> str:

@@ -45,7 +45,7 @@ def key(
 class ModelSettings:
     """The network, drawn with random weights: a family and the sizes that this family understands."""
 
-    family: str = key("model family, as in Hugging Face's model_type: bert, gpt2, llama, ...")
+    family: str = key("model family, the model_type of Hugging Face")
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -98,7 +98,7 @@ class TrainSettings:
 
     steps: int = key("optimizer steps in the whole run", 1000, low=1, high=10**10)
     batch_size: int = key("examples in one forward pass", 16, low=1, high=2**20)
-    seq_len: int = key("tokens in one example", 128, low=2, high=2**24)
+    seq_len: int = key("tokens in one example, at most model.max_seq_len", 128, low=2, high=2**24)
     accumulate: int = key("batches whose gradients are added up before one step", 1, low=1, high=2**16)
     optimizer: str = key("rule that turns gradients into steps", "adamw", choices=("adamw", "muon"))
     lr: float = key("learning rate at its highest", 1e-3, above=0, high=100)

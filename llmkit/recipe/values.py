@@ -28,13 +28,14 @@ class Wrong(Exception):
 
 
 def flag_node(text: str) -> Node:
-    """The value of `--set key=text`: YAML where it is YAML, otherwise the text as it is."""
-    scratch = Report("")
-    node = read_yaml(text, scratch)
+    """The value of `--set key=text`: YAML where it opens with a bracket or a quotation mark, else the text as it is."""
     whole = Spot(1, 0, len(text))
-    if scratch.problems or node is None or (isinstance(node.value, dict) and not text.lstrip().startswith("{")):
-        return Node(resolve_plain(text) if not text.strip() else text, whole, text)
-    return replace(node, raw=node.raw if node.quoted else text.strip())
+    if text.lstrip()[:1] in ("[", "{", '"', "'"):
+        scratch = Report("")
+        node = read_yaml(text, scratch)
+        if node is not None and not scratch.problems:
+            return node if node.quoted else replace(node, raw=text)
+    return Node(resolve_plain(text.strip()), whole, text)
 
 
 def check_value(node: Node, spec: Spec, *, from_flag: bool) -> Any:
