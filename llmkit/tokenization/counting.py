@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from llmkit.tokenization.byte_level import BOUNDED_PIECE
+from llmkit.tokenization.cuts import slices
 
 MAX_PIECES = 1_500_000  # in the table at once: some 200 MB
-_SLICE = 1 << 20  # characters given to the regex at a time
-
-
-def slices(texts: Iterable[str], size: int = _SLICE) -> Iterator[str]:
-    """The texts, long ones in parts of at most `size` characters, cut where a piece starts (failing that, anywhere)."""
-    for text in texts:
-        start = 0
-        while len(text) - start > size:
-            end = _cut(text, start + 1, start + size)
-            yield text[start:end]
-            start = end
-        yield text[start:] if start else text
-
-
-def _cut(text: str, low: int, high: int) -> int:
-    """The last index in (low, high] where a word starts with a space after a character that is no whitespace."""
-    at = high
-    while (at := text.rfind(" ", low, at)) > 0:
-        if not text[at - 1].isspace() and not text[at + 1].isspace():
-            return at
-    return high
 
 
 def count_pieces(texts: Iterable[str], progress: Callable[[int], None] | None = None) -> Counter[str]:

@@ -124,6 +124,19 @@ class Tokenizer:
         found: int | None = self.backend.token_to_id(token)
         return found
 
+    def check_ids(self, ids: Iterable[int], where: str) -> None:
+        """Raise InputRefused if one of `ids` stands for no token."""
+        if not self._known_ids.issuperset(ids):
+            wrong = next(i for i in ids if i not in self._known_ids)
+            raise InputRefused(
+                f"{where}: id {wrong} is not in the vocabulary of {self.vocab_size} tokens",
+                "decode with the tokenizer that made the ids (--tokenizer REF)",
+            )
+
+    @cached_property
+    def _known_ids(self) -> frozenset[int]:
+        return frozenset(self.backend.get_vocab(with_added_tokens=True).values())
+
     def _role_id(self, role: str) -> int | None:
         return self.id(self.roles[role]) if role in self.roles else None
 

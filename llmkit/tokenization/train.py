@@ -13,7 +13,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from llmkit.errors import InputRefused, UsageError
 from llmkit.suggest import did_you_mean
 from llmkit.tokenization.byte_level import ALPHABET, ASCII_PRETOKEN, CHAR_BYTES
-from llmkit.tokenization.counting import count_pieces, count_words, slices
+from llmkit.tokenization.counting import count_pieces, count_words
+from llmkit.tokenization.cuts import slices
 from llmkit.tokenization.files import dress_as_bert
 from llmkit.tokenization.merges import learn_merges
 from llmkit.tokenization.special import roles_for
