@@ -29,7 +29,7 @@ GENERATION_CONFIG = "generation_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 SHARD_BYTES = 5 * 10**9
 # Not hashed when a model is only read: they are twice the size of the weights, and resuming verifies them itself.
-_STATE_FILES = ("state.safetensors", "state.json")
+STATE_FILES = ("state.safetensors", "state.json")
 _MAX_TOKENIZER_BYTES = 2**28
 
 
@@ -55,7 +55,7 @@ def read_model(
     verify: check the files against the manifest, if there is one, while they are read (InputRefused).
     Raises InputRefused, with the path, for anything in the directory that is not as it must be.
     """
-    with manifest.Verification(directory, skip=_STATE_FILES, wanted=verify) as verification:
+    with manifest.Verification(directory, skip=STATE_FILES, wanted=verify) as verification:
         family, config = read_model_config(directory)
         target = _with_head(config, head, labels)
         with open_shards(directory) as shards:

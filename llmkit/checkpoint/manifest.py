@@ -84,7 +84,8 @@ def describe(directory: Path, *, step: int | None, parent: int | None, meta: Map
 def read_manifest(directory: Path) -> Manifest:
     """Read the manifest of `directory` and check it in itself (not the files). FileNotFoundError if there is none."""
     where = str(directory / NAME)
-    body = parse_object(read_small(directory, NAME, _MAX_BYTES), where, largest=2**63)
+    text = read_small(directory, NAME, _MAX_BYTES)
+    body = parse_object(text, where, largest=2**63)
     if body.get("schema") != SCHEMA:
         raise InputRefused(f"{where}: not a manifest this version of llmkit knows ({str(body.get('schema'))[:60]!r})")
     digest = body.pop("digest", None)
@@ -102,7 +103,10 @@ def read_manifest(directory: Path) -> Manifest:
     ):
         raise InputRefused(f"{where}: not a manifest as llmkit writes it")
     records = {name: FileRecord(entry["size"], entry["sha256"]) for name, entry in files.items()}
-    return Manifest(step, parent, records, meta, tools)
+    manifest = Manifest(step, parent, records, meta, tools)
+    if manifest.to_bytes() != text:
+        raise InputRefused(f"{where} is damaged: it is not as llmkit writes it", _HINT)
+    return manifest
 
 
 def verify_manifest(directory: Path, step: int) -> Manifest:

@@ -127,13 +127,13 @@ def test_what_is_not_a_regular_file_is_refused_without_waiting(kind, tmp_path, m
         read_header(path)
 
 
-def test_100_000_tensors_are_read_in_seconds(tmp_path, make_file):
-    header = {f"model.layers.{i}.weight": f32(4 * i, 4 * i + 4) for i in range(100_000)}
+def test_thousands_of_tensors_are_read_in_a_moment(tmp_path, make_file):
+    header = {f"model.layers.{i}.weight": f32(4 * i, 4 * i + 4) for i in range(20_000)}
     path = tmp_path / "model.safetensors"
-    path.write_bytes(make_file(header, b"\0" * 400_000))
+    path.write_bytes(make_file(header, b"\0" * 80_000))
     start = time.process_time()
-    assert len(read_header(path).tensors) == 100_000
-    assert time.process_time() - start < 4  # about 1.2 s; a real model has a few hundred tensors
+    assert len(read_header(path).tensors) == 20_000
+    assert time.process_time() - start < 2  # about 0.2 s; a real model has a few hundred tensors
 
 
 entries = st.fixed_dictionaries(
