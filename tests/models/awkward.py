@@ -4,7 +4,13 @@ Each case: the class to build, the config's arguments, and how long the texts of
 """
 
 VOCAB = 53
-_BERT = {"vocab_size": VOCAB, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 37}
+_BERT = {
+    "vocab_size": VOCAB,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 37,
+}
 _BERT |= {"max_position_embeddings": 40}
 _GPT2 = {"vocab_size": VOCAB, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 40, "bos_token_id": 1}
 _GPT2 |= {"eos_token_id": 2}

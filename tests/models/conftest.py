@@ -9,7 +9,7 @@ import importlib.util
 import json
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -100,11 +100,13 @@ def spread(model, seed):
 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * SPREAD)
+        for name, parameter in model.named_parameters():
+            # Norm weights keep their usual mean: around zero, they would mute what the layers below say.
+            mean = 1.0 if parameter.dim() == 1 and name.endswith("weight") else 0.0
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * SPREAD + mean)
 
 
-@lru_cache(maxsize=None)
+@cache
 def make_pair(name: str, case: str, implementation: str = "sdpa") -> Pair:
     import tempfile
 

@@ -1,0 +1,87 @@
+"""A cache changes the cost of a forward pass, never its result."""
+
+import pytest
+import torch
+
+from llmkit.errors import UsageError
+from llmkit.nn.capture import capture_attention
+
+CHUNKS = (4, 1, 1, 5, 1, 1)
+
+
+def frequencies_move(model, lengths):
+    """Whether the rotary frequencies differ between texts of these lengths."""
+    if not getattr(model.rotary, "changes_with_length", False):
+        return False
+    first, *others = [model.rotary._at_length(torch.arange(n)[None]) for n in lengths]
+    return not all(torch.equal(first, other) for other in others)
+
+
+def pieces(batch, chunks):
+    """The arguments of each forward pass when a batch is fed piece by piece."""
+    start = 0
+    for chunk in chunks:
+        end = start + chunk
+        piece = {name: value[:, start:end] for name, value in batch.items()}
+        if "attention_mask" in batch:
+            piece["attention_mask"] = batch["attention_mask"][:, :end]
+        yield piece
+        start = end
+
+
+def decode(model, batch, chunks, cache):
+    return torch.cat([model.encode(**piece, cache=cache) for piece in pieces(batch, chunks)], 1)
+
+
+@pytest.mark.parametrize("padding", [None, "left"])
+@torch.no_grad()
+def test_chunked_prefill_and_steps_equal_the_full_pass(decoder, padding, oracle):
+    batch = decoder.batch(padding)
+    if frequencies_move(decoder.ours, range(1, 14)):
+        pytest.skip("frequencies move while this text grows; see the next test")
+    full = decoder.ours.encode(**batch)
+    cached = decode(decoder.ours, batch, CHUNKS, decoder.ours.new_cache(len(full), 20))
+    assert oracle.compare(decoder, batch, full, cached) <= oracle.tolerance(decoder, batch)
+
+
+@torch.no_grad()
+def test_keys_follow_when_frequencies_move(decoder):
+    """Deeper layers keep what they saw when the text was short; the first layer's map must be that of a full pass."""
+    model, batch = decoder.ours, decoder.batch()
+    if not frequencies_move(model, range(1, 14)):
+        pytest.skip("frequencies stay")
+    with capture_attention(model, [0]) as maps:
+        model.encode(**batch)
+        full = maps[0]
+        decode(model, batch, CHUNKS, model.new_cache(3, 13))
+    assert torch.allclose(maps[0], full[:, :, -1:], atol=1e-5)
+
+
+@torch.no_grad()
+def test_truncate_forgets_and_reorder_moves_rows(decoder):
+    model, batch = decoder.ours, decoder.batch()
+    if frequencies_move(model, (8, 9, 10)):
+        pytest.skip("frequencies stay only while the length does")
+    ids = batch["input_ids"]
+    cache = model.new_cache(3, 13)
+    model.encode(ids[:, :8], cache=cache)
+    expected = model.encode(ids[:, 8:10], cache=cache)
+    cache.truncate(8)
+    assert cache.length == 8
+    assert torch.allclose(model.encode(ids[:, 8:10], cache=cache), expected, atol=1e-5)
+    cache.truncate(8)
+    order = torch.tensor([2, 0, 0, 1, 2])
+    cache.reorder(order)
+    assert torch.allclose(model.encode(ids[order, 8:10], cache=cache), expected[order], atol=1e-5)
+
+
+@torch.no_grad()
+def test_too_many_tokens_are_refused_and_leave_the_cache_as_it_was(decoder):
+    ids = decoder.batch()["input_ids"]
+    cache = decoder.ours.new_cache(3, 8)
+    decoder.ours.encode(ids[:, :6], cache=cache)
+    with pytest.raises(UsageError, match="holds 8 tokens; 6 are in it and 3 more"):
+        decoder.ours.encode(ids[:, 6:9], cache=cache)
+    assert cache.length == 6
+    with pytest.raises(UsageError, match="truncate"):
+        cache.truncate(7)
