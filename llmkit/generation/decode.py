@@ -1,4 +1,4 @@
-"""The decode loop: read the prompt once, then one token per step on a preallocated KV cache, for a whole batch together.
+"""The decode loop: read the prompt once, then a token per step on a preallocated KV cache, a whole batch together.
 
 Prompts of different length share a batch without padding: the batch reads as many tokens as its shortest prompt has,
 and rows whose prompt goes on are fed it, one token a step, while the others already draw. Every row sits at the same
@@ -59,7 +59,7 @@ class Decoder:
         with_logprobs: bool = False,
         notice: Callable[[str], None] | None = None,
     ) -> None:
-        assert prompts and all(prompts), "each prompt needs at least one token"
+        assert all(prompts), "each prompt needs at least one token"
         self._model = model
         self._settings = settings
         self._with_logprobs = with_logprobs

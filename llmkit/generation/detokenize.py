@@ -1,7 +1,7 @@
 """Tokens to text while they arrive: never half a character, never a wrong space.
 
-The pieces joined are exactly `tokenizer.decode(ids, skip_special=True)` of all the tokens, which is why some text has to
-wait for the next token.
+The pieces joined are exactly `tokenizer.decode(ids, skip_special=True)` of all the tokens, which is why some text has
+to wait for the next token.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _ByteStream:
 
 
 class _WindowStream:
-    """For decoders that look at neighbours (leading spaces, `##` pieces, byte fallback): decode a window, show its growth."""
+    """For decoders that look at neighbours (leading spaces, `##`, byte fallback): decode a window, show its growth."""
 
     def __init__(self, tokenizer: Decodes) -> None:
         self._tokenizer = tokenizer

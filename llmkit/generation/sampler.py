@@ -95,7 +95,7 @@ def next_token(logits: Tensor, seen: Tensor, uniforms: Tensor | None, settings: 
 
 
 class UniformStream:
-    """The random numbers of one sample: a function of (seed, sample) alone, on every device, leaving torch's own RNG be."""
+    """The random numbers of one sample: a function of (seed, sample) alone, the same on every device."""
 
     def __init__(self, seed: int, sample: int) -> None:
         digest = hashlib.sha256(f"{seed}:{sample}".encode()).digest()

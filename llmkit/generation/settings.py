@@ -1,4 +1,4 @@
-"""How to choose the next token. Kept free of torch, so that a wrong flag is refused before anything slow is imported."""
+"""How to choose the next token. Free of torch, so that a wrong flag is refused before anything slow is imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Sampling:
     max_tokens: most tokens drawn for one sample.
     top_k, top_p, min_p: keep the k likeliest; the smallest set of mass p (Holtzman et al. 2019, arXiv:1904.09751);
         those at least min_p times as likely as the likeliest (Nguyen et al. 2024, arXiv:2407.01082). None is off.
-    repetition_penalty: divides the logits of tokens seen in prompt or text (CTRL: Keskar et al. 2019, arXiv:1909.05858).
+    repetition_penalty: above 1 makes tokens of prompt and text less likely (Keskar et al. 2019, arXiv:1909.05858).
     seed: sample i draws from a generator of its own, seeded by (seed, i): the batch it shares changes nothing.
 
     Raises UsageError naming the setting, its value and its range.

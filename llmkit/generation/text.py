@@ -108,21 +108,26 @@ def complete(
     with_logprobs: bool = False,
     batch_size: int = 16,
     notice: Notice | None = None,
-) -> list[Completion]:
-    """Continue each prompt `n` times; completions come in the order of the prompts.
+) -> Iterator[Completion]:
+    """Continue each prompt `n` times; yield completions in the order of the prompts, each as soon as it is its turn.
 
-    Prompts of like length share a batch of `batch_size` samples; that changes the speed, not the text.
+    Prompts of like length share a batch of `batch_size` samples; that changes the speed, not the text (but for the
+    last bit of a matrix product, which can tip a choice between two tokens that are as good as equally likely).
     """
     ids = [tuple(prompt_ids(model, tokenizer, prompt)) for prompt in prompts]
     rows = [_Row(index, sample, ids[index]) for index in range(len(prompts)) for sample in range(n)]
     rows.sort(key=lambda row: len(row.ids))
-    done: list[Completion] = []
+    turns = ((index, sample) for index in range(len(prompts)) for sample in range(n))
+    turn = next(turns, None)
+    done: dict[tuple[int, int], Completion] = {}
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         for sample, _ in _continue(model, tokenizer, batch, settings, stop, with_logprobs, notice):
             if sample.finish is not None:
-                done.append(sample.completion(with_logprobs))
-    return sorted(done, key=lambda c: (c.prompt, c.sample))
+                done[sample.row.prompt, sample.row.sample] = sample.completion(with_logprobs)
+            while turn in done:
+                yield done.pop(turn)
+                turn = next(turns, None)
 
 
 def prompt_ids(model: DecoderModel, tokenizer: Tokenizer, prompt: str) -> list[int]:

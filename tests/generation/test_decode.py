@@ -48,14 +48,16 @@ def test_text_past_the_context_slides_by_half_and_says_so_once_per_slide(toy, co
     prompt = [1, 2, 3, 4, 5][:context]
     ids = run(model, [prompt], HOT, steps=20, notice=notes.append)
     assert ids == [without_cache(model, prompt, HOT, 20)]
-    assert notes and all("outgrew the context" in note for note in notes)
+    assert notes
+    assert all("outgrew the context" in note for note in notes)
 
 
 def test_a_prompt_longer_than_the_context_keeps_its_end_and_says_so(toy):
     model, notes = toy(context=8).eval(), []
     prompt = list(range(20))
     assert run(model, [prompt], GREEDY, steps=1, notice=notes.append) == run(model, [prompt[-8:]], GREEDY, steps=1)
-    assert "20 tokens" in notes[0] and "only its end" in notes[0]
+    assert "20 tokens" in notes[0]
+    assert "only its end" in notes[0]
 
 
 def test_prompts_of_any_length_in_one_batch_give_what_each_gives_alone(toy):

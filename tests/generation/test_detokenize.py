@@ -36,7 +36,9 @@ def streamed(tokenizer, ids):
     return [*(stream.push(i) for i in ids), stream.flush()]
 
 
-@pytest.mark.parametrize("tokenizer", [WORDPIECE, METASPACE, LLAMA, LOWERCASED], ids="wordpiece metaspace llama lower".split())
+@pytest.mark.parametrize(
+    "tokenizer", [WORDPIECE, METASPACE, LLAMA, LOWERCASED], ids=["wordpiece", "metaspace", "llama", "lower"]
+)
 def test_pieces_joined_are_the_decoded_text_for_decoders_that_look_at_neighbours(tokenizer):
     @given(st.lists(st.integers(0, tokenizer.vocab_size + 1), max_size=200))
     @settings(max_examples=150, deadline=None)

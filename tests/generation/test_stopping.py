@@ -1,6 +1,6 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-import pytest
 
 from llmkit.errors import UsageError
 from llmkit.generation.stopping import StopStrings
@@ -31,7 +31,8 @@ def test_streamed_text_is_cut_where_the_first_stop_string_ends_whatever_the_piec
 def test_nothing_of_a_stop_string_is_shown_before_it_is_complete():
     filter_ = StopStrings(["\nUser:"])
     assert [filter_.push(piece) for piece in ("Hi.", "\n", "Us", "er", ": go on")] == ["Hi.", "", "", "", ""]
-    assert filter_.is_met and filter_.flush() == ""
+    assert filter_.is_met
+    assert filter_.flush() == ""
 
 
 def test_text_that_turned_out_not_to_stop_is_shown_in_full():
@@ -47,7 +48,8 @@ def test_text_held_back_when_the_text_ends_is_shown():
 def test_text_after_the_stop_is_never_shown():
     filter_ = StopStrings(["."])
     assert filter_.push("one. two") == "one"
-    assert filter_.push(" three") == "" and filter_.flush() == ""
+    assert filter_.push(" three") == ""
+    assert filter_.flush() == ""
 
 
 def test_an_empty_stop_string_is_refused():

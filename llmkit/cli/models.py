@@ -1,0 +1,94 @@
+"""Which model a command works with: the one named, or the newest in the store that can do the job."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmkit.errors import LlmkitError, UsageError
+from llmkit.models.family import Family, Kind
+
+if TYPE_CHECKING:
+    from llmkit.models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something a model may be able to do.
+
+    verb: as in "it cannot VERB"; command: what does it; recipe: what trains a model for it.
+    """
+
+    verb: str
+    command: str
+    recipe: str
+    can: Callable[[Family, ModelConfig], bool]
+
+
+GENERATE = Job(
+    "generate text",
+    "llmkit generate",
+    "llmkit pretrain gpt-mini",
+    lambda family, config: family.kind is Kind.DECODER and config.head == "causal_lm",
+)
+FILL_MASK = Job(
+    "fill masks",
+    "llmkit predict fill-mask",
+    "llmkit pretrain bert-mini",
+    lambda family, config: config.head in ("masked_lm", "pretraining"),
+)
+CLASSIFY = Job(
+    "classify",
+    "llmkit predict classify",
+    "llmkit finetune sst2",
+    lambda family, config: config.head == "classification",
+)
+JOBS = (GENERATE, FILL_MASK, CLASSIFY)
+
+
+def choose_model(ref: str | None, store: Path | None, jobs: tuple[Job, ...], *, quiet: bool = False) -> Path:
+    """The directory of a model that can do one of `jobs`. A choice made for the user is said on stderr.
+
+    Reads config.json only. Raises UsageError when there is none to choose, LlmkitError when the one named cannot.
+    """
+    from llmkit.checkpoint.config_json import read_model_config
+    from llmkit.checkpoint.refs import default_store, newest, reference, resolve
+
+    place = default_store(store)
+    if ref is not None:
+        path = resolve(ref, place)
+        family, config = read_model_config(path)
+        if not any(job.can(family, config) for job in jobs):
+            raise _cannot(ref, family, config, jobs)
+        return path
+    found = newest(place, lambda path, _: any(job.can(*read_model_config(path)) for job in jobs))
+    if found is None:
+        recipes = " or ".join(job.recipe for job in jobs)
+        raise UsageError(
+            f"no model in {place} can {_either(jobs)}; train one first: {recipes}", "or name one: --model REF"
+        )
+    if not quiet:
+        say(f"model: {reference(found, place)}")
+    return found
+
+
+def say(message: str) -> None:
+    """One line of talk on stderr, safe for a terminal."""
+    from llmkit.render.safe_text import safe_line
+
+    print(safe_line(message), file=sys.stderr, flush=True)
+
+
+def _cannot(ref: str, family: Family, config: ModelConfig, jobs: tuple[Job, ...]) -> LlmkitError:
+    other = next((job for job in JOBS if job.can(family, config)), None)
+    what = f"{ref} is a {family.title} {family.kind.value} with the head {config.head!r}; it cannot {_either(jobs)}"
+    if other is None:
+        return LlmkitError(what, f"train one that can: {jobs[0].recipe}")
+    return LlmkitError(f"{what}, but it can {other.verb}", f"{other.command} --model {ref}")
+
+
+def _either(jobs: tuple[Job, ...]) -> str:
+    return " or ".join(job.verb for job in jobs)

@@ -1,0 +1,50 @@
+"""JSON lines as input: a text in a named field of each, and an `id` handed back with the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from llmkit.data.text_in import shown
+from llmkit.errors import InputRefused
+from llmkit.suggest import did_you_mean
+
+Record = dict[str, object]
+
+
+def parse_record(source: Path, number: int, line: str, field: str) -> Record:
+    """One line of a JSONL file as an object; a bare string stands for {field: string}. Raises InputRefused."""
+    where = f"{shown(source)}:{number}"
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputRefused(
+            f"{where}: not JSON ({error.msg.lower()} at column {error.colno})", "one JSON object or string per line"
+        ) from None
+    except RecursionError:
+        raise InputRefused(f"{where}: JSON nested too deeply") from None
+    if isinstance(record, str):
+        return {field: record}
+    if not isinstance(record, dict):
+        raise InputRefused(f"{where}: neither an object nor a string", f'as in {{"{field}": "Once"}}')
+    return record
+
+
+def text_of(source: Path, number: int, record: Record, field: str) -> str:
+    """The text in `field`; raises InputRefused with the line and the fields there are."""
+    where = f"{shown(source)}:{number}"
+    text = record.get(field)
+    if not isinstance(text, str):
+        names = ", ".join(record) or "nothing"
+        hint = did_you_mean(field, record) or f"the line holds: {names}; name the field with --field"
+        raise InputRefused(f"{where}: no text in the field {field!r}", hint)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputRefused(f"{where}: half of a surrogate pair in the field {field!r}") from None
+    return text
+
+
+def identity(record: Record) -> Record:
+    """What of the input line goes into the answer: its `id`, if it has one."""
+    return {"id": record["id"]} if "id" in record else {}

@@ -1,0 +1,76 @@
+import os
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmkit.cli import lines
+from llmkit.data.text_in import STDIN
+from llmkit.errors import InputRefused
+
+
+def through_pipe(monkeypatch, writes, size=100, pause=0.0):
+    """What `windows` makes of `writes` that arrive in a pipe."""
+    reading, writing = os.pipe()
+
+    def write():
+        for data in writes:
+            os.write(writing, data)
+            time.sleep(pause)
+        os.close(writing)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    monkeypatch.setattr("sys.stdin", os.fdopen(reading))
+    try:
+        return list(lines.windows(STDIN, size))
+    finally:
+        thread.join()
+
+
+def flat(groups):
+    return [line for group in groups for line in group]
+
+
+@given(st.text(alphabet="ab\né", max_size=40), st.integers(1, 5))
+@settings(max_examples=40, deadline=None)
+def test_lines_from_a_pipe_are_those_of_the_text_in_order_whatever_the_group_size(text, size):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        groups = through_pipe(monkeypatch, [text.encode()] if text else [], size)
+    expected = text.split("\n")
+    expected = expected[:-1] if expected[-1] == "" else expected
+    assert flat(groups) == list(enumerate(expected, 1))
+    assert all(1 <= len(group) <= size for group in groups)
+
+
+def test_a_slow_writer_gets_its_lines_answered_one_by_one(monkeypatch):
+    groups = through_pipe(monkeypatch, [b"one\n", b"two\nthr", b"ee\n"], pause=0.15)
+    assert groups == [[(1, "one")], [(2, "two")], [(3, "three")]]
+
+
+def test_a_fast_writer_gets_full_groups(monkeypatch):
+    groups = through_pipe(monkeypatch, [b"x\n" * 1000], size=256)
+    assert [len(group) for group in groups] == [256, 256, 256, 232]
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_dropped(monkeypatch):
+    assert flat(through_pipe(monkeypatch, ["\ufeffone\r\ntwo\r\n".encode()])) == [(1, "one"), (2, "two")]
+
+
+def test_bytes_that_are_not_utf8_are_refused_by_line(monkeypatch):
+    with pytest.raises(InputRefused, match="line 2, byte 1"):
+        through_pipe(monkeypatch, [b"fine\na\xff\n"])
+
+
+def test_a_line_without_end_is_refused_before_memory_is_full(monkeypatch):
+    monkeypatch.setattr(lines, "MAX_RECORD", 10)
+    with pytest.raises(InputRefused, match="line 2 is longer"):
+        through_pipe(monkeypatch, [b"short\n", b"x" * 11])
+
+
+def test_files_are_read_in_full_groups(tmp_path):
+    file = tmp_path / "lines.txt"
+    file.write_text("a\nb\nc")
+    assert list(lines.windows(file, 2)) == [[(1, "a"), (2, "b")], [(3, "c")]]
