@@ -108,7 +108,7 @@ def story(seed: int, index: int) -> Story:
         key = mixed(seed, index, attempt)
         mood = MOODS[key % len(MOODS)]
         t = Teller(Random(key).random)
-        plot = t.pick(PLOTS[mood])
+        plot = t.pick(PLOTS)
         plot(t, mood)
         n_words = sum(s.count(" ") + 1 for s in t.sentences)
         if FEWEST_WORDS <= n_words <= MOST_WORDS and FEWEST_SENTENCES <= len(t.sentences) <= MOST_SENTENCES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmkit.data.world import words
 from llmkit.data.world.teller import Frames, Teller
-from llmkit.data.world.words import NUMBERS, Place, Thing, an
+from llmkit.data.world.words import NUMBERS, Animal, Place, Thing, an
 
 OPEN = Frames("""
     Once there was a {kid} named {A}.
@@ -17,16 +17,15 @@ OPEN = Frames("""
     {A} was the [youngest|oldest|smallest|tallest] {kid} in {his} class.
 """)
 WEATHER = Frames("""
-    It was {anw} {season} [day|morning|afternoon].
-    It was {anw} [day|morning] in {season}.
-    It was {season}, and the [day|weather] was {wadj}.
-    That {season} [day|morning] was {wadj}.
-    On {day} the weather was {wadj}.
+    It was {anw} {season} day.
+    It was {anw} day in {season}.
+    It was {season}, and the [day|weather|air] was {wadj}.
+    It was a day in {season}, and it was {wadj} outside.
 """)
 # Feelings at the start say nothing about the feelings at the end.
 MORNING = Frames("""
-    {a} was in a [good|happy|cheerful] mood that day.
-    {a} was a little [sad|cross|tired] because {he} had slept badly.
+    {a} was in a [good|happy|cheerful] mood that [day|week].
+    {a} was a little [sad|cross|tired], for {he} had slept badly.
     {a} was [happy|glad] because there was no school.
     {a} had been [sad|angry|scared|proud|happy] the day before, but now that was forgotten.
     In the night {a} had had a [bad|sad|scary|funny|happy] dream.
@@ -111,7 +110,7 @@ END = {
     "scared": Frames("""
         {his} hands [shook|trembled].
         {his} heart beat [very fast|like a drum].
-        {a} was [very|so] [scared|afraid|frightened].
+        {a} was [very|so] [scared|frightened].
         {a} did not dare to [move|look back|make a sound|breathe].
         {a} ran away as fast as {he} could.
         "[Help|Who is there|Is anybody there]?" {a} whispered.
@@ -126,6 +125,7 @@ END = {
 }
 MOODS = tuple(sorted(END))
 
+ROOMS = tuple(place for place in words.INSIDE if place.noun in ("kitchen", "attic", "cellar", "hall"))
 _KINSHIP = {
     "f": ("friend", "friend", "friend", "sister", "cousin", "neighbor"),
     "m": ("friend", "friend", "friend", "brother", "cousin", "neighbor"),
@@ -174,14 +174,15 @@ def treasure(t: Teller, letter: str = "O", pool: tuple[Thing, ...] = words.TREAS
     return thing
 
 
-def setting(t: Teller, *, outdoors: bool | None = None) -> Place:
-    """Cast the place P with three hiding spots {S1} {S2} {S3} there."""
+def setting(t: Teller, outdoors: bool | None = None, kinds: tuple[str, ...] | None = None) -> Place:
+    """Cast the place P, of a kind of words.SPOTS if asked, with three hiding spots {S1} {S2} {S3} there."""
     if outdoors is None:
         outdoors = t.chance(0.65)
     place = t.pick(words.OUTSIDE if outdoors else words.INSIDE)
+    while kinds and place.kind not in kinds:
+        place = t.pick(words.OUTSIDE)
     t.place("P", place)
-    spots = t.pick_some(words.SPOTS_OUT if outdoors else words.SPOTS_IN, 3)
-    t.d["S1"], t.d["S2"], t.d["S3"] = spots
+    t.d["S1"], t.d["S2"], t.d["S3"] = t.pick_some(words.SPOTS[place.kind], 3)
     return place
 
 
@@ -194,8 +195,19 @@ def weather(t: Teller, *, fine: bool = False) -> None:
     t.d["anw"] = an(t.d["wadj"])
 
 
-def opening(t: Teller) -> None:
-    """Begin: who, what weather, what mood, each now and then."""
+def beast(t: Teller, pool: tuple[Animal, ...] = words.ANIMALS) -> None:
+    """Cast the animal M."""
+    t.animal(t.pick(pool))
+
+
+def introduction(t: Teller) -> None:
+    """Begin with who, mostly."""
+    if t.chance(0.75):
+        t.say(OPEN)
+
+
+def opening(t: Teller, mood: bool = True) -> None:
+    """Begin: who, what weather, what mood, each now and then. Sets {when}, to begin the next event with."""
     told = t.chance(0.75)
     if told:
         t.say(OPEN)
@@ -203,7 +215,10 @@ def opening(t: Teller) -> None:
         if "wadj" not in t.d:
             weather(t)
         t.say(WEATHER)
-    if told and t.chance(0.4):
+        t.d["when"] = t.pick(("That morning", "That day", "After lunch", "Later", "That afternoon", "After school"))
+    else:
+        t.d["when"] = t.pick(("One day", "One morning", "One afternoon", f"On {t.d['day']}", "Last week", "One Sunday"))
+    if told and mood and t.chance(0.4):
         t.say(MORNING)
 
 

@@ -30,7 +30,7 @@ _MENTIONS = {
     "M": ("M", "anM", "m", "mit"),
 }
 _LETTER = {slot: letter for letter, slots in _MENTIONS.items() for slot in slots}
-_REFERS = {"a": "A", "b": "B", "c": "C", "it": "O", "qit": "Q", "mit": "M"}
+_REFERS = {"B": "B!", "a": "A", "b": "B", "c": "C", "it": "O", "qit": "Q", "mit": "M"}
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{(\w+)\}")
 PRONOUNS = {"f": ("she", "her", "her", "herself"), "m": ("he", "him", "his", "himself")}
@@ -177,6 +177,8 @@ class Teller:
             if refers:
                 self._refer(refers, bits)
             sentence = text % self.d
+            if "!" in refers:
+                self.d["B"] = self.short["B"][2]
             if sentence[0].islower():
                 sentence = sentence[0].upper() + sentence[1:]
             self.sentences.append(sentence)
@@ -199,6 +201,10 @@ class Teller:
         nothing else of its kind in the sentence itself.
         """
         last, before = self.last, self.before
+        if "!" in letters:  # B is introduced at the first mention: "her friend Ben"
+            d = self.d
+            d["B"] = self.short["B"][2] if self.seen & BIT["B"] else d["Bi"]
+            letters = letters.replace("B!", "")
         for letter in letters:
             slot, pronoun, full, bit, rivals = self.short[letter]
             clear = not last & rivals and (last & bit or (not before & rivals and (before & bit or letter == "A")))

@@ -47,12 +47,12 @@ class Animal:
 
 @dataclass(frozen=True)
 class Place:
-    """A noun, the preposition for being there, the way there, and whether it has no roof."""
+    """A noun, the preposition for being there, the way there, and its surroundings: a key of SPOTS."""
 
     noun: str
     at: str
     to: str
-    outdoors: bool
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ FRUITS = _things(
 TREASURES = TOYS + CLOTHES + GOODS
 """Things one can carry about, lose, give away and be fond of."""
 EDIBLE = FOODS + FRUITS
+KNITTED = tuple(t for t in CLOTHES if t.noun in ("hat", "scarf", "cap", "sweater"))
 
 _FUR = (("small", "little", "young", "old", "thin", "fat", "friendly", "shy"), ("brown", "black", "white", "gray"))
 _FEATHER = (("small", "little", "young", "old", "fat", "lively"), ("white", "brown", "yellow", "gray", "black"))
@@ -215,34 +216,129 @@ CRAWLERS = _animals(
 ANIMALS = PETS + BIRDS + CRAWLERS
 
 OUTSIDE = (
-    Place("garden", "in", "to", True),
-    Place("park", "in", "to", True),
-    Place("meadow", "in", "to", True),
-    Place("forest", "in", "into", True),
-    Place("orchard", "in", "to", True),
-    Place("beach", "at", "to", True),
-    Place("river", "by", "down to", True),
-    Place("lake", "by", "down to", True),
-    Place("pond", "by", "to", True),
-    Place("hill", "on", "up", True),
-    Place("field", "in", "to", True),
-    Place("playground", "at", "to", True),
-    Place("farm", "on", "to", True),
-    Place("harbor", "in", "down to", True),
-    Place("market", "at", "to", True),
-    Place("yard", "in", "into", True),
+    Place("garden", "in", "to", "green"),
+    Place("park", "in", "to", "green"),
+    Place("meadow", "in", "to", "green"),
+    Place("forest", "in", "into", "green"),
+    Place("orchard", "in", "to", "green"),
+    Place("beach", "at", "to", "shore"),
+    Place("river", "by", "down to", "shore"),
+    Place("lake", "by", "down to", "shore"),
+    Place("pond", "by", "to", "shore"),
+    Place("hill", "on", "up", "green"),
+    Place("field", "in", "to", "green"),
+    Place("playground", "at", "to", "town"),
+    Place("farm", "on", "to", "green"),
+    Place("harbor", "in", "down to", "shore"),
+    Place("market", "at", "to", "town"),
+    Place("yard", "in", "into", "town"),
 )
 INSIDE = (
-    Place("kitchen", "in", "into", False),
-    Place("attic", "in", "up to", False),
-    Place("cellar", "in", "down to", False),
-    Place("library", "in", "to", False),
-    Place("barn", "in", "into", False),
-    Place("classroom", "in", "to", False),
-    Place("bakery", "in", "to", False),
-    Place("museum", "in", "to", False),
-    Place("hall", "in", "into", False),
-    Place("shed", "in", "to", False),
+    Place("kitchen", "in", "into", "room"),
+    Place("attic", "in", "up to", "room"),
+    Place("cellar", "in", "down to", "room"),
+    Place("library", "in", "to", "room"),
+    Place("barn", "in", "into", "room"),
+    Place("classroom", "in", "to", "room"),
+    Place("bakery", "in", "to", "room"),
+    Place("museum", "in", "to", "room"),
+    Place("hall", "in", "into", "room"),
+    Place("shed", "in", "to", "room"),
+)
+SPOTS = {
+    "green": (
+        "under a bush", "behind a tree", "in the tall grass", "near the fence", "under some leaves", "beside the path",
+        "behind a rock", "between the flowers", "under an old log", "near a hollow tree",
+    ),
+    "shore": (
+        "under an old boat", "behind a rock", "beside the path", "between two stones", "in the sand", "under a net",
+        "near the water", "behind a wooden post", "in the reeds",
+    ),
+    "town": (
+        "under a bench", "behind a wall", "near the gate", "beside the path", "behind a cart", "under a table",
+        "near the well", "behind a barrel", "between two crates",
+    ),
+    "room": (
+        "under the table", "behind the door", "behind a curtain", "on a shelf", "under a chair", "in a drawer",
+        "in the cupboard", "under the stairs", "behind a box", "in the corner", "near the window", "on a hook",
+    ),
+}  # fmt: skip
+KIN = (("small", "little", "young", "old", "tiny", "fat"), ("green", "brown"))
+
+
+def _animals(kind: tuple[tuple[str, ...], tuple[str, ...]], rows: str) -> tuple[Animal, ...]:
+    made = []
+    for row in rows.strip().splitlines():
+        noun, plural, sounded, moved, food = row.split()
+        made.append(Animal(noun, plural, sounded, moved, food.replace("_", " "), *kind))
+    return tuple(made)
+
+
+PETS = _animals(
+    _FUR,
+    """
+    dog dogs barked ran a_bone
+    puppy puppies whined ran some_meat
+    cat cats meowed crept some_fish
+    kitten kittens meowed crept some_milk
+    rabbit rabbits squeaked hopped a_carrot
+    hedgehog hedgehogs sniffed crawled a_worm
+    squirrel squirrels chattered jumped a_nut
+    goat goats bleated trotted some_grass
+    lamb lambs bleated jumped some_milk
+    pony ponies neighed trotted some_hay
+    mouse mice squeaked ran some_cheese
+    """,
+)
+BIRDS = _animals(
+    _FEATHER,
+    """
+    duck ducks quacked waddled some_bread
+    hen hens clucked ran some_corn
+    goose geese honked waddled some_grass
+    pigeon pigeons cooed fluttered some_crumbs
+    sparrow sparrows chirped fluttered some_seeds
+    robin robins chirped hopped a_worm
+    """,
+)
+CRAWLERS = _animals(
+    _SKIN,
+    """
+    frog frogs croaked hopped a_fly
+    turtle turtles hissed crawled some_lettuce
+    """,
+)
+ANIMALS = PETS + BIRDS + CRAWLERS
+
+OUTSIDE = (
+    Place("garden", "in", "to", "green"),
+    Place("park", "in", "to", "green"),
+    Place("meadow", "in", "to", "green"),
+    Place("forest", "in", "into", "green"),
+    Place("orchard", "in", "to", "green"),
+    Place("beach", "at", "to", "shore"),
+    Place("river", "by", "down to", "shore"),
+    Place("lake", "by", "down to", "shore"),
+    Place("pond", "by", "to", "shore"),
+    Place("hill", "on", "up", "green"),
+    Place("field", "in", "to", "green"),
+    Place("playground", "at", "to", "town"),
+    Place("farm", "on", "to", "green"),
+    Place("harbor", "in", "down to", "shore"),
+    Place("market", "at", "to", "town"),
+    Place("yard", "in", "into", "town"),
+)
+INSIDE = (
+    Place("kitchen", "in", "into", "room"),
+    Place("attic", "in", "up to", "room"),
+    Place("cellar", "in", "down to", "room"),
+    Place("library", "in", "to", "room"),
+    Place("barn", "in", "into", "room"),
+    Place("classroom", "in", "to", "room"),
+    Place("bakery", "in", "to", "room"),
+    Place("museum", "in", "to", "room"),
+    Place("hall", "in", "into", "room"),
+    Place("shed", "in", "to", "room"),
 )
 SPOTS_OUT = (
     "under a bush", "behind a tree", "under the bench", "in the tall grass", "near the fence", "behind the wall",

@@ -16,11 +16,11 @@ HAVE = Frames("""
     Everyone knew {A} by {his} {O}.
 """)
 GO = Frames("""
-    [One day|One morning|That afternoon|On {day}] {a} [took|brought] {it} {toP}.
-    [One day|One morning|That afternoon|On {day}] {a} [went|walked|ran] {toP} with {it}.
-    {a} played {inP} and {used} {it} until noon.
-    After [breakfast|lunch|school] {a} went {toP} and {used} {it} for an hour.
-    {a} spent the whole [day|morning|afternoon] {inP} and [showed everyone|never put down] the {o}.
+    {when} {a} [took|brought] {it} {toP}.
+    {when} {a} [went|walked|ran] {toP} with {it}.
+    {when} {a} stayed {inP} and {used} {it} until [noon|dinner].
+    {when} {a} went {toP} and {used} {it} for an hour.
+    {when} {a} was {inP} and showed everyone the {o}.
 """)
 LOSE = Frames("""
     But when {a} [came|got] home, the {o} was [gone|missing].
@@ -78,8 +78,8 @@ GONE = Frames("""
     {a} searched until [the sun went down|it was dark], but the {o} was gone for ever.
     In the end {a} found the {o} {S3}, but it was [broken|ruined]. // Nobody could mend it.
     The {o} never came back. // It had been {his} last gift from {C}.
-    Far out on the water {a} saw the {o} float away.
-    They never found the {o}.
+    Nobody ever found the {o}.
+    {a} never saw the {o} again.
 """)
 TAKEN = Frames("""
     Then {A} saw the {o} in the hands of {Bi}. // {B} had taken it without asking.
@@ -100,7 +100,7 @@ def lost(t: Teller, mood: str) -> None:
     scenes.cast(t)
     scenes.kin(t)
     thing = scenes.treasure(t)
-    scenes.setting(t, outdoors=True if thing.outdoors else None)
+    scenes.setting(t, outdoors=True if thing.outdoors or mood == "scared" else None)
     scenes.opening(t)
     t.say(HAVE)
     t.fact("What did {A} have?", "{O}")
