@@ -20,8 +20,11 @@ RECIPE = "recipe.yaml"
 # These decide what is written down and when, not what is computed.
 HARMLESS = frozenset(
     f"train.{key}"
-    for key in ("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every", "sample_prompt")
-) | {"name", "train.device"}
+    for key in (
+        *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every", "sample_prompt"),
+        *("threads", "device"),  # these may change last digits; the session warns about it
+    )
+) | {"name"}
 # Changing these is harmless as long as the rates of the steps already done stay what they were.
 SCHEDULE = frozenset(f"train.{key}" for key in ("steps", "lr", "min_lr", "schedule", "warmup_steps"))
 
