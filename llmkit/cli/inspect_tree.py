@@ -240,12 +240,12 @@ def show_stats(path: Path, out: Output) -> None:
         columns = [Column("tensor", style="bold"), Column("shape", keep=3, style="dim")]
         columns += [Column(c, True, keep) for c, keep in (("mean", 4), ("std", 8), ("min", 6), ("max", 7))]
         columns += [Column("NaN", True, 9, "red"), Column("inf", True, 9, "red")]
-        rows = [
+        lines = [
             (name, "×".join(map(str, tensors[name].shape)), *(_short(v) for v in (s.mean, s.std, s.min, s.max)),
              str(s.nan or ""), str(s.infinite or ""))
             for name, s in found.items()
         ]  # fmt: skip
-        out.draw(table_lines(columns, rows, out.width))
+        out.draw(table_lines(columns, lines, out.width))
     bad = [name for name, s in found.items() if not s.is_finite]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""

@@ -1,4 +1,4 @@
-"""What kind of pattern an attention head shows on a text, by six scores between 0 and 1.
+"""What kind of pattern an attention head shows on a text, by scores between 0 and 1.
 
 All are averages over queries i of a (T, T) map A whose rows sum to 1; i runs from 1, since row 0 of a causal map has
 one key only. With S the sink keys (position 0 and special tokens):
@@ -10,7 +10,9 @@ one key only. With S the sink keys (position 0 and special tokens):
 
 Induction and duplicate average over the queries whose token occurs elsewhere, and are None when no token does.
 A head gets the letter of its strongest specific pattern (p, s, i, d) if that holds at least 0.4 of the attention,
-else l if 0.6 of it stays within two tokens, else b. These say what a head does on this text, not what it is for.
+else l if 0.6 of it stays within two tokens, else c (content: it picks single keys for a reason that no rule here
+names, such as what a pronoun stands for) if its queries put 0.4 on one key that is no sink, else b.
+The letters say what a head does on this text, not what it is for.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-LETTERS = {"previous": "p", "sink": "s", "local": "l", "induction": "i", "duplicate": "d", "broad": "b"}
+LETTERS = {"previous": "p", "sink": "s", "local": "l", "induction": "i", "duplicate": "d", "content": "c", "broad": "b"}
 SPECIFIC_FROM = 0.4
 LOCAL_FROM = 0.6
 NEIGHBOURHOOD = 2
@@ -53,7 +55,9 @@ class Scores:
         best = max(specific, key=lambda name: specific[name])
         if specific[best] >= SPECIFIC_FROM:
             return best
-        return "local" if self.local >= LOCAL_FROM else "broad"
+        if self.local >= LOCAL_FROM:
+            return "local"
+        return "content" if self.peak >= SPECIFIC_FROM else "broad"
 
     @property
     def letter(self) -> str:
@@ -62,7 +66,7 @@ class Scores:
     @property
     def score(self) -> float:
         """The score of `kind`."""
-        return float(getattr(self, self.kind) or 0.0)
+        return float(getattr(self, "peak" if self.kind == "content" else self.kind) or 0.0)
 
 
 def score(weights: Floats, ids: Sequence[int], *, causal: bool, sinks: Sequence[int] = (0,)) -> Scores:

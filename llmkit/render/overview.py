@@ -9,7 +9,7 @@ from rich.text import Text
 
 from llmkit.render.palette import Palette, ink_on, kind_color
 
-KINDS = {"p": "previous", "s": "sink", "l": "local", "i": "induction", "d": "duplicate", "b": "broad"}
+KINDS = {"p": "previous", "s": "sink", "l": "local", "i": "induction", "d": "duplicate", "c": "content", "b": "broad"}
 _GUTTER = 5
 
 

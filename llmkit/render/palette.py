@@ -27,10 +27,10 @@ _ANCHORS = (
     (1.00, 0.930, 0.185, 106.0),
 )
 # One hue per kind of attention pattern (view D), far apart for the common colour-blindnesses; brightness is the score.
-KIND_HUES = {"p": 250.0, "s": 320.0, "l": 195.0, "i": 60.0, "d": 100.0, "b": None}
+KIND_HUES = {"p": 250.0, "s": 320.0, "l": 195.0, "i": 60.0, "d": 100.0, "c": 145.0, "b": None}
 _KIND_256 = {
     "p": (24, 32, 75), "s": (53, 133, 176), "l": (23, 37, 80), "i": (94, 172, 215), "d": (58, 142, 185),
-    "b": (238, 243, 248),
+    "c": (22, 34, 77), "b": (238, 243, 248),
 }  # fmt: skip
 
 

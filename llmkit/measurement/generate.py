@@ -1,0 +1,78 @@
+"""Reading a prompt and drawing tokens, beside reading the weights from memory once per token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import torch
+
+from llmkit.errors import UsageError
+from llmkit.measurement.limits import forward_flops, gemm_case, matrix_shapes, read_case, sync
+from llmkit.measurement.memory import peak_bytes
+from llmkit.measurement.result import Plan, Result, rated
+from llmkit.measurement.samples import describe, model_for
+from llmkit.measurement.timing import interleaved
+
+_PROMPT, _NEW = 128, 32
+
+
+def measure(plan: Plan) -> Iterator[Result]:
+    """Tokens per second of one sample, greedy, on the KV cache.
+
+    decode: each token reads every weight once, so the limit is a matrix times a vector over as many bytes. prefill:
+    the limit is the matrix products at the prompt's length.
+    """
+    from llmkit.generation.decode import Decoder
+    from llmkit.generation.settings import Sampling
+
+    model = model_for(plan)
+    if not model.is_causal:
+        raise UsageError("an encoder does not generate", "name a decoder, or leave --model out")
+    room = model.config.max_seq_len
+    prompt = [i % model.config.vocab_size for i in range(7, 7 + min(_PROMPT, max(1, room // 2)))]
+    new = min(_NEW, room - len(prompt))
+    settings = Sampling(max_tokens=new + 1, temperature=0.0, top_p=None)
+
+    def prefill() -> float:
+        start = time.perf_counter()
+        Decoder(model, [prompt], settings).step()
+        sync(plan.device)
+        return time.perf_counter() - start
+
+    def decode() -> float:
+        decoder = Decoder(model, [prompt], settings)
+        decoder.step()
+        sync(plan.device)
+        start = time.perf_counter()
+        for _ in range(new):
+            decoder.step()
+        sync(plan.device)
+        return time.perf_counter() - start
+
+    shapes = matrix_shapes(model)
+    dtype = model.embedding_weight.dtype
+    weights = sum(out * into * n for (out, into), n in shapes.items()) * model.embedding_weight.element_size()
+    head = model.embedding_weight.shape
+    # The output layer runs at the last position of a prompt only.
+    inner = shapes - type(shapes)({(head[0], head[1]): 1})
+    cases = {
+        "decode": decode,
+        "prefill": prefill,
+        "read": read_case(weights, plan.device),
+        "products": gemm_case(inner, len(prompt), dtype if dtype.is_floating_point else torch.float32, plan.device),
+    }
+    plan.notice(f"generate: {describe(plan, model)}, prompt {len(prompt)}, then {new} tokens")
+    times = interleaved(cases, trials=plan.trials, budget=plan.budget)
+    speed = weights / times["read"].median / 1e9
+    yield rated(
+        "generate", "decode", "tok", new, times["decode"], limit=1 / times["read"].median,
+        limit_name=f"reading weights, {speed:.1f} GB/s", peak_bytes=peak_bytes(decode, plan.device),
+        detail={"weight_bytes": float(weights), "limit_gb_per_s": speed, "prompt": float(len(prompt))},
+    )  # fmt: skip
+    gemm = len(prompt) * forward_flops(inner) / times["products"].median / 1e9
+    yield rated(
+        "generate", "prefill", "tok", len(prompt), times["prefill"], limit=len(prompt) / times["products"].median,
+        limit_name=f"products, {gemm:.0f} GFLOP/s", peak_bytes=peak_bytes(prefill, plan.device),
+        detail={"limit_gflop_per_s": gemm},
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""What this machine can do at best: matrix products at a model's own shapes, and reading memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from llmkit.models.shells import Model
+
+Case = Callable[[], float]
+
+
+def sync(device: str) -> None:
+    """Wait for the accelerator, whose work is queued; nothing to do on the processor."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    elif device.startswith("mps"):
+        torch.mps.synchronize()
+
+
+def matrix_shapes(model: Model, *, head_rows: float = 1.0) -> Counter[tuple[int, int]]:
+    """Weight matrices (out, in) that every token is multiplied with, and how often; embeddings only look rows up.
+
+    The output layer counts as well, also when it is the embedding; head_rows is the share of tokens it sees.
+    """
+    table = model.embedding_weight
+    lookups = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)} | {id(table)}
+    shapes = Counter((p.shape[0], p.shape[1]) for p in model.parameters() if p.ndim == 2 and id(p) not in lookups)
+    vocab_sized = any(shape[0] == table.shape[0] for shape in shapes)
+    if not vocab_sized and head_rows > 0 and model.config.head != "backbone" and model.config.head != "classification":
+        shapes[(table.shape[0], table.shape[1])] += 1
+    return shapes
+
+
+def forward_flops(shapes: Counter[tuple[int, int]]) -> float:
+    """Floating-point operations per token of these products (a multiplication and an addition count as two)."""
+    return float(sum(2 * out * into * n for (out, into), n in shapes.items()))
+
+
+def attention_flops(model: Model, tokens: int) -> float:
+    """Operations per token of scores and weighted sums over `tokens` keys; half of them where the mask is causal."""
+    c = model.config
+    return 4.0 * c.n_layers * c.n_heads * c.head_dim * tokens * (0.5 if model.is_causal else 1.0)
+
+
+def gemm_case(shapes: Counter[tuple[int, int]], rows: int, dtype: torch.dtype, device: str) -> Case:
+    """A case that times one product of each shape for `rows` tokens and returns the seconds for all of them."""
+    import time
+
+    inputs = {
+        shape: (torch.randn(rows, shape[1], device=device).to(dtype), torch.randn(*shape, device=device).to(dtype))
+        for shape in shapes
+    }
+
+    @torch.inference_mode()
+    def run() -> float:
+        total = 0.0
+        for shape, (x, weight) in inputs.items():
+            sync(device)
+            start = time.perf_counter()
+            torch.nn.functional.linear(x, weight)
+            sync(device)
+            total += (time.perf_counter() - start) * shapes[shape]
+        return total
+
+    return run
+
+
+def read_case(n_bytes: int, device: str) -> Callable[[], None]:
+    """A case that reads `n_bytes` of float32 weights once, as a matrix times a vector does."""
+    columns = 1024
+    matrix = torch.randn(max(1, n_bytes // 4 // columns), columns, device=device)
+    vector = torch.randn(columns, device=device)
+
+    @torch.inference_mode()
+    def run() -> None:
+        torch.mv(matrix, vector)
+        sync(device)
+
+    return run

@@ -1,0 +1,102 @@
+"""Training steps in float32 and bfloat16, beside this machine's matrix products at the model's own shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from llmkit.measurement.limits import attention_flops, forward_flops, gemm_case, matrix_shapes, sync
+from llmkit.measurement.memory import peak_bytes
+from llmkit.measurement.result import Plan, Result, rated
+from llmkit.measurement.samples import SEED, describe, model_for
+from llmkit.measurement.timing import interleaved
+
+if TYPE_CHECKING:
+    from llmkit.models.shells import Model
+    from llmkit.training.trainer import Trainer
+
+_MASKED = 0.15
+
+
+def measure(plan: Plan) -> Iterator[Result]:
+    """Tokens per second of the real training loop: batch, forward, backward, clipping, AdamW.
+
+    The limit is the time of the weight matrices' products alone, forward and twice that backward. Attention, norms,
+    the loss and the optimizer are not in it, so a share of 1 is out of reach.
+    """
+    model = model_for(plan)
+    seq = min(plan.shape.context, model.config.max_seq_len)
+    tokens = plan.shape.batch * seq
+    shapes = matrix_shapes(model, head_rows=1.0 if model.is_causal else _MASKED)
+    cases: dict[str, Callable[[], object]] = {}
+    for dtype in ("float32", "bfloat16"):
+        cases[dtype] = _steps(model, dtype, plan, seq)
+        cases[f"{dtype} products"] = gemm_case(shapes, tokens, getattr(torch, dtype), plan.device)
+    plan.notice(f"train: {describe(plan, model)}, batch {plan.shape.batch} x {seq} tokens")
+    times = interleaved(cases, trials=plan.trials, budget=plan.budget)
+    flops = 3 * (forward_flops(shapes) + attention_flops(model, seq))
+    for dtype in ("float32", "bfloat16"):
+        products = times[f"{dtype} products"].median
+        gemm = tokens * forward_flops(shapes) / products / 1e9
+        detail = {
+            "step_seconds": times[dtype].median,
+            "gflop_per_s": tokens * flops / times[dtype].median / 1e9,
+            "limit_gflop_per_s": gemm,
+        }
+        yield rated(
+            "train", dtype, "tok", tokens, times[dtype], limit=tokens / (3 * products),
+            limit_name=f"{dtype} products, {gemm:.0f} GFLOP/s", peak_bytes=peak_bytes(cases[dtype], plan.device),
+            detail=detail,
+        )  # fmt: skip
+
+
+def _steps(model: Model, dtype: str, plan: Plan, seq: int) -> Callable[[], None]:
+    """A case that takes one optimizer step in the trainer's own loop each time it is called."""
+    from llmkit.recipe.schema import TrainSettings
+    from llmkit.training.optim import make_optimizer
+    from llmkit.training.trainer import Progress, Trainer
+
+    settings = TrainSettings(
+        steps=1, batch_size=plan.shape.batch, seq_len=seq, dtype=dtype, lr=1e-6, schedule="constant", log_every=10**9,
+        eval_every=0, save_every=0, seed=SEED,
+    )  # fmt: skip
+    objective = _causal(model, seq) if model.is_causal else _masked(model, seq, plan.shape.batch)
+    optimizer, progress = make_optimizer(model, settings), Progress()
+
+    def step() -> None:
+        one_more = replace(settings, steps=progress.step + 1)
+        trainer: Trainer = Trainer(model, objective, optimizer, one_more, progress=progress)
+        trainer.run()
+        sync(plan.device)
+
+    return step
+
+
+def _ids(model: Model, count: int) -> Any:
+    return np.random.default_rng(SEED).integers(0, model.config.vocab_size, count, dtype=np.int64)
+
+
+def _causal(model: Model, seq: int) -> Any:
+    from llmkit.training.objectives.causal import Causal
+
+    return Causal(_ids(model, 64 * seq + 1), seq_len=seq, seed=SEED)
+
+
+def _masked(model: Model, seq: int, batch: int) -> Any:
+    """The masked objective on random tokens in sentences of 16 and documents of 8 sentences."""
+    from llmkit.training.objectives.masked import Masked, MaskTokens, Text
+
+    n_sentences = max(64, 16 * seq)
+    ordinary = np.arange(model.config.vocab_size, dtype=np.int64)
+    tokens = MaskTokens(cls=0, sep=0, mask=0, pad=0, ordinary=ordinary)
+    text = Text(
+        _ids(model, 16 * n_sentences),
+        np.arange(n_sentences + 1, dtype=np.int64) * 16,
+        np.arange(0, n_sentences + 1, 8, dtype=np.int64),
+    )
+    has_pairs = model.config.head == "pretraining"
+    return Masked(text, tokens, seq_len=seq, batch_size=batch, seed=SEED, next_sentence=has_pairs)
