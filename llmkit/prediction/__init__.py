@@ -1,1 +1,1 @@
-"""Encoders at work on lines of text: fill-mask and classification."""
+"""What encoders say about texts: words for masks, labels. One answer per text, in order, batched by length."""

@@ -1,4 +1,4 @@
-"""A store with small random models in it, and ways to run a command in this process in front of a pipe or a terminal."""
+"""A store with small random models, and ways to run a command in this process in front of a pipe or a terminal."""
 
 import os
 import pty
@@ -19,7 +19,8 @@ def small_store(tmp_path_factory):
     from llmkit.tokenization.train import train
 
     store = tmp_path_factory.mktemp("store")
-    words = "the cat sat on the mat . a dog ran to the red house and the cat saw it ! é 你好 😀".split()
+    text = "the cat sat on the mat . a dog ran to the red house and the cat saw it ! é 你好 😀"
+    words = text.split(" ")
     lines = [" ".join(words[i:] + words[:i]) for i in range(len(words))] * 3
     sizes = {"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 48}
     made = (
@@ -93,11 +94,14 @@ def on_terminal(small_store, monkeypatch, capfdbinary):
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        with monkeypatch.context() as patched:
-            with os.fdopen(os.dup(terminal), "w") as out, os.fdopen(os.dup(terminal)) as stdin:
-                patched.setattr(sys, "stdout", out)
-                patched.setattr(sys, "stdin", stdin)
-                code = run_app([*args])
+        with (
+            monkeypatch.context() as patched,
+            os.fdopen(os.dup(terminal), "w") as out,
+            os.fdopen(os.dup(terminal)) as stdin,
+        ):
+            patched.setattr(sys, "stdout", out)
+            patched.setattr(sys, "stdin", stdin)
+            code = run_app([*args])
         os.close(terminal)
         watcher.join()
         os.close(controller)
