@@ -8,10 +8,10 @@ from collections.abc import Iterator
 _ABBREVIATIONS = frozenset(
     re.findall(
         r"\w+",
-        """mr mrs ms messrs mme mlle dr prof rev hon st sr jr capt col gen lt maj sgt cmdr adm gov sen rep pres supt insp
-        vs viz cf etc al ca approx dept est fig figs no nos vol vols ch chap sec pp ed eds trans ser inc ltd co corp
-        bros jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun ave blvd rd mt ft
-        lb lbs oz""",
+        """mr mrs ms messrs mme mlle dr prof rev hon st sr jr capt col gen lt maj sgt cmdr adm gov sen rep pres supt
+        insp vs viz cf etc al ca approx dept est fig figs no nos vol vols ch chap sec pp ed eds trans ser inc ltd co
+        corp bros jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun ave blvd rd mt
+        ft lb lbs oz""",
     )
 )
 # After these a sentence may well end, so a capital letter decides; after the others it practically never does.

@@ -42,7 +42,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Story:
-    """A story and what is known about it. `text` is the sentences joined by spaces; labels are worked out when asked."""
+    """A story and what is known about it; labels are worked out when asked for."""
 
     seed: int
     index: int

@@ -19,8 +19,8 @@ OPEN = Frames("""
 WEATHER = Frames("""
     It was {anw} {season} day.
     It was {anw} day in {season}.
-    It was {season}, and the [day|weather|air] was {wadj}.
-    It was a day in {season}, and it was {wadj} outside.
+    It was {season}, and the day was {wadj}.
+    It was {anw} day, as days in {season} often are.
 """)
 # Feelings at the start say nothing about the feelings at the end.
 MORNING = Frames("""
@@ -28,12 +28,12 @@ MORNING = Frames("""
     {a} was a little [sad|cross|tired], for {he} had slept badly.
     {a} was [happy|glad] because there was no school.
     {a} had been [sad|angry|scared|proud|happy] the day before, but now that was forgotten.
-    In the night {a} had had a [bad|sad|scary|funny|happy] dream.
+    The night before, {a} had had a [bad|sad|scary|funny|happy] dream.
     {a} was often [afraid|scared] of the dark, but not of [dogs|water|much else].
     {a} [was proud of|liked] {his} new [shoes|boots].
     {a} [hardly ever|almost never] [cried|got angry|was sad|was afraid].
     {a} had nothing to do and felt bored.
-    {a} had eaten [a big breakfast|too much cake|an egg and some toast] and felt [fine|strong|happy].
+    {a} had eaten [a big breakfast|an egg and some toast|two bowls of soup] and felt [fine|strong|happy].
     {a} was [angry|cross|sad] about the rain the day before.
     The day began like any other.
 """)
@@ -48,17 +48,15 @@ FRIEND = Frames("""
 
 END = {
     "happy": Frames("""
-        {a} smiled all the way home.
+        {a} smiled [from ear to ear|at everyone].
         {a} [laughed|sang] and [danced|jumped] [around the room|up and down].
         {a} was [very|so] [happy|glad].
         It was the best day of the [week|month|year].
         {a} could not stop smiling.
-        That night {a} fell asleep with a smile.
         {a} hummed a [little|merry] song.
         "This is [wonderful|the best day ever|so much fun]!" said {A}.
         {A} felt warm [inside|and cheerful].
         {a} clapped {his} hands and laughed.
-        {a} wanted to do it all again the next day.
         "Thank you, thank you!" {a} [said|cried].
         {his} eyes [shone|were bright] with joy.
     """),
@@ -72,7 +70,6 @@ END = {
         Everyone [clapped|cheered] for {A}.
         {a} felt as [tall as a tree|strong as a bear|big as a house].
         {A} had never felt so [strong|big|clever|grown up].
-        That night {a} wrote about it in {his} diary.
         "[That was hard|It was not easy], but I did not give up," {a} said.
         Even the older children [looked up to|praised] {A} now.
         "Well done, {A}!" [everyone said|people said].
@@ -81,28 +78,23 @@ END = {
         {a} [sat down and cried|cried for a long time|began to cry].
         Tears [ran|rolled] down {his} [face|cheeks].
         {a} was [very|so] [sad|unhappy].
-        {a} did not want to [eat|play|talk] that evening.
-        {a} went to bed early and did not say a word.
-        {a} walked home slowly with {his} head down.
+        {a} [did not|could not] say a word.
+        {a} turned away and [stood there with {his} head down|hid {his} face].
         {a} sighed and [looked at the ground|wiped {his} eyes].
         Nothing could cheer {A} up.
         {a} felt [empty inside|all alone].
         {a} wished that the day had never come.
-        Even {his} favorite [song|dinner|game] did not help.
         There was nothing {a} could do about it.
-        That night {his} pillow was wet with tears.
     """),
     "angry": Frames("""
         {a} stamped {his} foot.
         "That is not fair!" {a} [shouted|yelled].
         {a} was [very|so] [angry|cross|mad].
         {his} face [turned|went] red.
-        {a} went home and slammed the door.
         {a} [crossed|folded] {his} arms and [frowned|would not speak].
         {a} made two fists and [glared|shouted].
         {a} kicked a stone [down the road|across the path].
         {a} [stormed|marched] off and did not look back.
-        All evening {a} [grumbled|complained] about it.
         {a} [shouted|yelled] so loudly that [the birds flew up|the windows shook|everyone turned around].
         "I will never forget this!" {a} [yelled|shouted].
         {a} threw {his} cap on the floor.
@@ -112,44 +104,80 @@ END = {
         {his} heart beat [very fast|like a drum].
         {a} was [very|so] [scared|frightened].
         {a} did not dare to [move|look back|make a sound|breathe].
-        {a} ran away as fast as {he} could.
-        "[Help|Who is there|Is anybody there]?" {a} whispered.
+        {a} wanted to run away.
+        "[Help|Help me|Please, no]," {a} whispered.
         {a} shivered and held {his} breath.
         {his} [knees felt weak|legs felt like jelly].
         {a} wanted nothing more than to be [safe at home|with {his} mother].
         {a} turned [pale|white] and closed {his} eyes.
         {a} [screamed|cried for help], but nobody [came|heard it].
         {a} could not even [speak|scream].
+    """),
+}
+LATER = {
+    "happy": Frames("""
+        {a} smiled all the way home.
+        That night {a} fell asleep with a smile.
+        {a} wanted to do it all again the next day.
+        For days {a} [told|sang] everyone about it and laughed.
+        Years later {a} still liked to think of that day.
+        {a} sang the whole evening.
+    """),
+    "proud": Frames("""
+        That night {a} wrote every bit of it in {his} diary.
+        The next day the whole class wanted to hear how {he} had done it.
+        {a} walked home like a [king|queen|captain].
+        At dinner {a} told it {n3} times, and each time {he} sat up straighter.
+        From then on people asked {A} when something was difficult.
+    """),
+    "sad": Frames("""
+        {a} did not want to [eat|play|talk] that evening.
+        {a} went to bed early and did not say a word.
+        {a} walked home slowly with {his} head down.
+        Even {his} favorite [song|dinner|game] did not help.
+        That night {his} pillow was wet with tears.
+        For many days {a} did not laugh at all.
+    """),
+    "angry": Frames("""
+        {a} went home and slammed the door.
+        All evening {a} [grumbled|complained] about it.
+        Even the next day {a} [did not speak to anyone|still made a dark face].
+        That night {a} lay awake and thought of how unfair it was.
+        {a} threw {his} shoes against the wall that evening.
+    """),
+    "scared": Frames("""
         That night {a} [hid under the blanket|left the lamp on] and could not sleep.
+        For weeks {a} [dreamed of it|did not go out alone].
+        Even the next day {his} voice [shook|trembled] when {he} spoke of it.
+        {a} never went there again after dark.
+        {a} ran [and ran|] and did not stop until {he} was at home.
     """),
 }
 MOODS = tuple(sorted(END))
 
 ROOMS = tuple(place for place in words.INSIDE if place.noun in ("kitchen", "attic", "cellar", "hall"))
-_KINSHIP = {
-    "f": ("friend", "friend", "friend", "sister", "cousin", "neighbor"),
-    "m": ("friend", "friend", "friend", "brother", "cousin", "neighbor"),
-}
+_KINSHIP = ("friend", "friend", "friend", "neighbor", "cousin", "sibling")
 _OTHER = {"f": "m", "m": "f"}
 
 
-def cast(t: Teller, friend: bool = True) -> None:
-    """Cast the child A and, if asked, the child B, who is somebody to A: {Bi} "her friend Tom", {rel} "friend"."""
+def cast(t: Teller, *, family: bool = True) -> None:
+    """Cast the children A and B; {Bi} says who B is to A: "her friend Tom". family: B may be a brother or sister."""
     gender = "f" if t.chance(0.5) else "m"
     name = t.pick(words.GIRLS if gender == "f" else words.BOYS)
     t.person("A", name, gender)
     t.d["kid"] = "girl" if gender == "f" else "boy"
     t.d["age"] = NUMBERS[t.between(4, 9)]
     t.d["day"] = t.pick(words.DAYS)
-    if friend:
-        other = _OTHER[gender] if t.chance(0.6) else gender
-        names = words.GIRLS if other == "f" else words.BOYS
-        second = t.pick(names)
-        while second == name:
-            second = t.pick(names)
-        t.person("B", second, other)
-        t.d["rel"] = t.pick(_KINSHIP[other])
-        t.d["Bi"] = f"{t.d['his']} {t.d['rel']} {second}"
+    t.d["n3"] = NUMBERS[t.between(3, 6)]
+    other = _OTHER[gender] if t.chance(0.6) else gender
+    second = name
+    while second == name:
+        second = t.pick(words.GIRLS if other == "f" else words.BOYS)
+    t.person("B", second, other)
+    kinship = t.pick(_KINSHIP if family else _KINSHIP[:-1])
+    if kinship == "sibling":
+        kinship = "sister" if other == "f" else "brother"
+    t.d["Bi"] = f"{t.d['his']} {kinship} {second}"
 
 
 def kin(t: Teller) -> None:
@@ -215,7 +243,9 @@ def opening(t: Teller, mood: bool = True) -> None:
         if "wadj" not in t.d:
             weather(t)
         t.say(WEATHER)
-        t.d["when"] = t.pick(("That morning", "That day", "After lunch", "Later", "That afternoon", "After school"))
+        t.d["when"] = t.pick(
+            ("That morning", "That day", "After lunch", "That afternoon", "After school", "Before noon")
+        )
     else:
         t.d["when"] = t.pick(("One day", "One morning", "One afternoon", f"On {t.d['day']}", "Last week", "One Sunday"))
     if told and mood and t.chance(0.4):
@@ -223,6 +253,10 @@ def opening(t: Teller, mood: bool = True) -> None:
 
 
 def ending(t: Teller, mood: str) -> None:
-    """Close with one or two signs of the main person's mood."""
-    t.say(END[mood])
-    t.maybe(0.45, END[mood])
+    """Close with one to three signs of the main person's mood."""
+    later = t.chance(0.35)
+    if not later or t.chance(0.6):
+        t.say(END[mood])
+        t.maybe(0.3, END[mood])
+    if later:
+        t.say(LATER[mood])

@@ -1,11 +1,12 @@
-"""How a story is told: frames with slots, a cast that keeps its facts, and pronouns only where it is clear who is meant.
+"""How a story is told: frames with slots, a cast that keeps its facts, pronouns only where it is clear who is meant.
 
 A frame is a line such as
 
     {a} [looked|searched] {S1}, but {it} was not there. // {a} sighed.
 
-[x|y] is a choice, // parts sentences, {slots} are facts of the story. Capital letters name (A, B people, C an adult, O, Q
-things, M an animal, P, R places), small ones refer back: {a} is "she" where that can only be A, else her name.
+[x|y] is a choice, // parts sentences, {slots} are facts of the story. Capital letters name (A, B people, C an adult, O,
+Q things, M an animal, P, R places), small ones refer back: {a} is "she" where that can only be A, else her name. B is
+introduced ("her friend Ben") at the first mention.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from llmkit.data.world.words import Animal, Place, Thing, an
 T = TypeVar("T")
 Sentence = tuple[str, int, str]  # a %-format, the bits of who is in it, and the letters that refer back
 BIT = {"A": 1, "B": 2, "C": 4, "O": 8, "Q": 16, "M": 32}
+PEOPLE = 7
 # Every slot that mentions somebody or something, by the letter of whom it mentions.
 _MENTIONS = {
     "A": ("A", "a", "he", "him", "his", "self"),
@@ -30,7 +32,7 @@ _MENTIONS = {
     "M": ("M", "anM", "m", "mit"),
 }
 _LETTER = {slot: letter for letter, slots in _MENTIONS.items() for slot in slots}
-_REFERS = {"B": "B!", "a": "A", "b": "B", "c": "C", "it": "O", "qit": "Q", "mit": "M"}
+_REFERS = {"B": "!", "a": "A", "b": "B", "c": "C", "it": "O", "qit": "Q", "mit": "M"}
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{(\w+)\}")
 PRONOUNS = {"f": ("she", "her", "her", "herself"), "m": ("he", "him", "his", "himself")}
@@ -62,7 +64,7 @@ def compiled(line: str) -> tuple[tuple[Sentence, ...], ...]:
     before, after = line[: open_choice.start()], line[open_choice.end() :]
     ways: list[tuple[Sentence, ...]] = []
     for choice in open_choice.group(1).split("|"):
-        ways += compiled(re.sub(" +", " ", before + choice + after).replace(" ,", ",").strip())
+        ways += compiled(re.sub(" +", " ", before + choice + after).replace(" ,", ",").replace(" .", ".").strip())
     return tuple(ways)
 
 
@@ -82,7 +84,21 @@ class Teller:
     random: numbers in [0, 1), the story's only source of chance.
     """
 
-    __slots__ = ("before", "d", "facts", "last", "people", "random", "seen", "sentences", "short", "summary", "used")
+    __slots__ = (
+        "before",
+        "before_it",
+        "d",
+        "facts",
+        "last",
+        "last_it",
+        "people",
+        "random",
+        "seen",
+        "sentences",
+        "short",
+        "summary",
+        "used",
+    )
 
     def __init__(self, random: Callable[[], float]) -> None:
         self.random = random
@@ -93,7 +109,8 @@ class Teller:
         self.people: dict[str, str] = {}
         # letter -> slot that refers back, pronoun, full form, bit, bits of those the pronoun could be mistaken for
         self.short: dict[str, tuple[str, str, str, int, int]] = {}
-        self.seen = self.last = self.before = 0
+        # Who was mentioned: ever, in the last two sentences with people in them, and in the last two sentences.
+        self.seen = self.last = self.before = self.last_it = self.before_it = 0
         self.used: dict[Frames, int] = {}
 
     def pick(self, options: Sequence[T]) -> T:
@@ -144,11 +161,11 @@ class Teller:
         self._neuter(letter, "it" if letter == "O" else "qit", thing.noun)
 
     def animal(self, animal: Animal) -> None:
-        """Cast M: {M} "brown dog", {anM}, {m}, {ms}, {sounded}, {moved}, {food}."""
+        """Cast M: {M} "brown dog", {anM}, {m}, {ms}, {sounded}, {moved}, {food} "a carrot", {foods} "carrots"."""
         d = self.d
         whole = f"{self.pick(animal.first)} {self.pick(animal.second)} {animal.noun}"
         d["M"], d["anM"], d["m"], d["ms"] = whole, an(whole), animal.noun, animal.plural
-        d["sounded"], d["moved"], d["food"] = animal.sounded, animal.moved, animal.food
+        d["sounded"], d["moved"], d["food"], d["foods"] = animal.sounded, animal.moved, animal.food, animal.foods
         self._neuter("M", "mit", animal.noun)
 
     def place(self, letter: str, place: Place) -> None:
@@ -182,7 +199,9 @@ class Teller:
             if sentence[0].islower():
                 sentence = sentence[0].upper() + sentence[1:]
             self.sentences.append(sentence)
-            self.before, self.last = self.last, bits
+            self.before_it, self.last_it = self.last_it, bits
+            if bits & PEOPLE:
+                self.before, self.last = self.last, bits
             self.seen |= bits
 
     def maybe(self, p: float, frames: Frames) -> None:
@@ -200,14 +219,18 @@ class Teller:
         A pronoun needs somebody mentioned lately and nobody it could be mistaken for since; a thing or an animal also
         nothing else of its kind in the sentence itself.
         """
-        last, before = self.last, self.before
         if "!" in letters:  # B is introduced at the first mention: "her friend Ben"
-            d = self.d
-            d["B"] = self.short["B"][2] if self.seen & BIT["B"] else d["Bi"]
-            letters = letters.replace("B!", "")
+            if not self.seen & BIT["B"]:
+                self.d["B"] = self.d["Bi"]
+            letters = letters.replace("!", "")
         for letter in letters:
             slot, pronoun, full, bit, rivals = self.short[letter]
-            clear = not last & rivals and (last & bit or (not before & rivals and (before & bit or letter == "A")))
-            if clear and bit >= 8:
-                clear = not bits & rivals
-            self.d[slot] = pronoun if clear and self.seen & bit and self.random() < 0.8 else full
+            if bit & PEOPLE:
+                last, before = self.last, self.before
+                clear = bool(self.seen & bit) and not last & rivals
+            else:
+                last, before = self.last_it, self.before_it
+                clear = not (last | bits) & rivals
+            if clear and not last & bit:
+                clear = not before & rivals and (bool(before & bit) or letter == "A")
+            self.d[slot] = pronoun if clear and self.random() < 0.8 else full

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-GIRLS = tuple(
-    "Lily Anna Mia Rosa Ella Nora Ruby Lucy Emma Clara Ivy Zoe Sara Maya Nina Alice Grace Julia Hana Leila Tess Molly "
-    "Daisy Rose Pia Wendy Freya Carmen".split()
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+GIRLS = _words(
+    """Lily Anna Mia Rosa Ella Nora Ruby Lucy Emma Clara Ivy Zoe Sara Maya Nina Alice Grace Julia Hana Leila Tess Molly
+    Daisy Rose Pia Wendy Freya Carmen"""
 )
-BOYS = tuple(
-    "Tom Ben Max Sam Leo Jack Oscar Finn Noah Hugo Adam Luke Owen Peter Omar Felix Theo Carl Henry Ravi Diego Robin Paul "
-    "Simon Kenji Ali Victor Milo".split()
+BOYS = _words(
+    """Tom Ben Max Sam Leo Jack Oscar Finn Noah Hugo Adam Luke Owen Peter Omar Felix Theo Carl Henry Ravi Diego Robin
+    Paul Simon Kenji Ali Victor Milo"""
 )
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -43,6 +48,12 @@ class Animal:
     food: str
     first: tuple[str, ...]
     second: tuple[str, ...]
+
+    @property
+    def foods(self) -> str:
+        """What it eats in general: "carrots", "hay"."""
+        bare = self.food.split()[-1]
+        return bare if self.food.startswith("some") else {"fly": "flies"}.get(bare, bare + "s")
 
 
 @dataclass(frozen=True)
@@ -263,91 +274,11 @@ SPOTS = {
         "in the cupboard", "under the stairs", "behind a box", "in the corner", "near the window", "on a hook",
     ),
 }  # fmt: skip
-KIN = (("small", "little", "young", "old", "tiny", "fat"), ("green", "brown"))
-
-
-def _animals(kind: tuple[tuple[str, ...], tuple[str, ...]], rows: str) -> tuple[Animal, ...]:
-    made = []
-    for row in rows.strip().splitlines():
-        noun, plural, sounded, moved, food = row.split()
-        made.append(Animal(noun, plural, sounded, moved, food.replace("_", " "), *kind))
-    return tuple(made)
-
-
-PETS = _animals(
-    _FUR,
-    """
-    dog dogs barked ran a_bone
-    puppy puppies whined ran some_meat
-    cat cats meowed crept some_fish
-    kitten kittens meowed crept some_milk
-    rabbit rabbits squeaked hopped a_carrot
-    hedgehog hedgehogs sniffed crawled a_worm
-    squirrel squirrels chattered jumped a_nut
-    goat goats bleated trotted some_grass
-    lamb lambs bleated jumped some_milk
-    pony ponies neighed trotted some_hay
-    mouse mice squeaked ran some_cheese
-    """,
-)
-BIRDS = _animals(
-    _FEATHER,
-    """
-    duck ducks quacked waddled some_bread
-    hen hens clucked ran some_corn
-    goose geese honked waddled some_grass
-    pigeon pigeons cooed fluttered some_crumbs
-    sparrow sparrows chirped fluttered some_seeds
-    robin robins chirped hopped a_worm
-    """,
-)
-CRAWLERS = _animals(
-    _SKIN,
-    """
-    frog frogs croaked hopped a_fly
-    turtle turtles hissed crawled some_lettuce
-    """,
-)
-ANIMALS = PETS + BIRDS + CRAWLERS
-
-OUTSIDE = (
-    Place("garden", "in", "to", "green"),
-    Place("park", "in", "to", "green"),
-    Place("meadow", "in", "to", "green"),
-    Place("forest", "in", "into", "green"),
-    Place("orchard", "in", "to", "green"),
-    Place("beach", "at", "to", "shore"),
-    Place("river", "by", "down to", "shore"),
-    Place("lake", "by", "down to", "shore"),
-    Place("pond", "by", "to", "shore"),
-    Place("hill", "on", "up", "green"),
-    Place("field", "in", "to", "green"),
-    Place("playground", "at", "to", "town"),
-    Place("farm", "on", "to", "green"),
-    Place("harbor", "in", "down to", "shore"),
-    Place("market", "at", "to", "town"),
-    Place("yard", "in", "into", "town"),
-)
-INSIDE = (
-    Place("kitchen", "in", "into", "room"),
-    Place("attic", "in", "up to", "room"),
-    Place("cellar", "in", "down to", "room"),
-    Place("library", "in", "to", "room"),
-    Place("barn", "in", "into", "room"),
-    Place("classroom", "in", "to", "room"),
-    Place("bakery", "in", "to", "room"),
-    Place("museum", "in", "to", "room"),
-    Place("hall", "in", "into", "room"),
-    Place("shed", "in", "to", "room"),
-)
-SPOTS_OUT = (
-    "under a bush", "behind a tree", "under the bench", "in the tall grass", "near the fence", "behind the wall",
-    "under a pile of leaves", "beside the path", "behind a rock", "near the gate", "under the bridge", "between the flowers",
+FLOOR = (
+    "under the table", "behind the door", "behind a curtain", "under the stairs", "behind a box", "in the corner",
+    "behind the coats", "under a blanket", "behind the stove", "under the bench",
 )  # fmt: skip
-SPOTS_IN = (
-    "under the table", "behind the door", "behind the curtain", "on the shelf", "under a chair", "in a drawer",
-    "in the cupboard", "under the stairs", "behind a box", "in the corner", "near the window", "on a hook",
-)  # fmt: skip
+"""Spots in a room that have space for a child or a chest."""
 KIN = (
     Grown("{his} mother", "Mom", "f"),
     Grown("{his} father", "Dad", "m"),
@@ -362,6 +293,6 @@ STRANGERS = (
 SEASONS = {
     "spring": ("sunny", "mild", "windy", "rainy", "bright", "fresh"),
     "summer": ("sunny", "hot", "warm", "bright", "lovely", "dry"),
-    "autumn": ("windy", "cool", "foggy", "rainy", "gray", "golden"),
-    "winter": ("cold", "snowy", "icy", "frosty", "dark", "gray"),
+    "autumn": ("windy", "cool", "foggy", "rainy", "gray", "misty"),
+    "winter": ("cold", "snowy", "icy", "frosty", "windy", "gray"),
 }

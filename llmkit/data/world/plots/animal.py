@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """An animal in need, or a hungry one."""
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FEED = Frames("""
     {a} gave {mit} {food}.
     {a} ran home and came back with {food} for the {m}.
     {a} had {food} in {his} bag, and the {m} ate it all.
-    "Do {ms} like {food2}?" {a} asked {C}. // "They love it," said {C}. // So {A} gave the {m} {food}.
+    "Do {ms} like {foods}?" {a} asked {C}. // "They love it," said {C}. // So {A} gave the {m} {food}.
     {C} brought {food}, and {A} fed the {m}.
 """)
 STAY = Frames("""
@@ -85,10 +86,6 @@ def animal(t: Teller, mood: str) -> None:
     scenes.beast(t)
     scenes.setting(t, outdoors=True, kinds=("green",))
     t.d["n"] = words.NUMBERS[t.between(3, 9)]
-    t.d["food2"] = t.d["food"].removeprefix("some ").removeprefix("a ")
-    if not t.d["food"].startswith("some "):
-        t.d["food2"] = t.d["food"].removeprefix("a ") + ("es" if t.d["food2"].endswith("s") else "s")
-        t.d["food2"] = {"flys": "flies"}.get(t.d["food2"], t.d["food2"])
     scenes.opening(t)
     t.say(FIND)
     t.fact("What did {A} find?", "{M}")

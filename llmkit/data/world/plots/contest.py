@@ -64,10 +64,10 @@ HIDE = Frames("""
 """)
 HIDING = Frames("""
     {A} hid {S1}. // It was a very good place.
-    {A} first thought of a place {S1}, but then {he} hid {S2}.
-    "{B} will never find me {S1}," thought {A}.
-    {A} crawled into a big chest {S1}, and the lid fell shut.
-    {A} found a small door {S2} and went in.
+    {A} first thought of a place {S2}, but then {he} hid {S1}.
+    "{B} will never find me {S1}," thought {A}, and hid there.
+    {A} lay down flat {S1} and pulled a cloth over {his} head.
+    There was a little space {S1}, and {A} crept into it.
 """)
 WAIT = Frames("""
     {A} heard {B} count. // Then all was quiet.
@@ -97,8 +97,8 @@ PEEK = Frames("""
     "Found you," said {B}, who had only counted to three.
 """)
 DARK = Frames("""
-    Then {a} wanted to come out, but the door would not open. // It was dark and cold.
-    Suddenly {a} felt that {he} was not alone. // Somebody else was breathing {there}.
+    Then {a} wanted to go out, but the door would not open. // It was dark and cold.
+    Suddenly {a} felt that {he} was not alone. // Somebody else was breathing there.
     Something with many legs ran over {his} neck.
     {A} called for {B}, but nobody heard it. // It grew darker and darker.
     Then there were steps, slow and heavy. // They were not the steps of {B}.
@@ -133,8 +133,8 @@ def _hide(t: Teller, mood: str) -> None:
     scenes.treasure(t)
     scenes.beast(t, words.PETS)
     scenes.setting(t, outdoors=False)
+    t.d["S1"], t.d["S2"], t.d["S3"] = t.pick_some(words.FLOOR, 3)
     t.d["big"] = t.pick(("twenty", "fifty", "a hundred"))
-    t.d["there"] = "there"
     scenes.opening(t)
     t.say(HIDE)
     t.fact("Who played with {A}?", "{B}")

@@ -96,7 +96,7 @@ JOKE = Frames("""
 
 def gift(t: Teller, mood: str) -> None:
     """B gives A the thing O, or A makes one for B."""
-    scenes.cast(t)
+    scenes.cast(t, family=False)
     scenes.kin(t)
     scenes.treasure(t, pool=words.KNITTED if mood == "proud" else words.TREASURES)
     t.d["n"] = words.NUMBERS[t.between(3, 9)]

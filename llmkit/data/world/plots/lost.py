@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """Something is lost and looked for."""
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ TAKEN = Frames("""
 LOST_TOO = Frames("""
     {a} looked [deeper and deeper|farther and farther away]. // Soon it was dark, and {a} did not know the way home.
     Then the sun went down, and something [moved|growled|rustled] {S3}.
-    {a} reached {S3}, and something cold touched {his} hand.
+    {a} felt around {S3}, and something cold touched {his} hand.
     Suddenly a [big|huge] dog stood in front of {A} and showed its teeth.
 """)
 

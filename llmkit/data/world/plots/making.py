@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """Two children make something."""
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ NEED = Frames("""
 DO = Frames("""
     They worked {there} for {n} hours.
     {A} did the hard part, and {B} did the rest.
-    Slowly the {w} grew [bigger|better] and [bigger|better].
+    [Slowly|Bit by bit] it became a real {w}.
     {B} held everything in place while {A} worked.
     {A} told {B} what to do, and {B} did it.
     Nobody spoke, because both were so busy.
-    "Higher, higher!" said {B} and laughed.
+    "[Careful|Slowly]!" said {B} and laughed.
     It was not as easy as they had thought.
     After an hour they took a short rest and ate some bread.
 """)

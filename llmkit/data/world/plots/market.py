@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """Buying things."""
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ WALK = Frames("""
     On the way {A} met {B}. // "Where are you going?" asked {B}. // "I have to buy {n} {os}," said {A}.
     {A} said the number again and again so that {he} would not forget it. // {n}, {n}, {n}.
     {A} put the money into {his} left pocket.
+    "Do not lose the money," said {C}. // "I will be careful," said {A}.
     The streets were full of [people|carts and people].
 """)
 SHOP = Frames("""
@@ -45,23 +47,33 @@ CLEVER = Frames("""
     At home {C} counted the {os}. // It was the right number. // "I could not have done it better {meself}," said {C}.
     {K} had made a mistake and had given {A} one too many. // {A} went back and returned it. // "You are an honest {kid}," said {K}.
     A little child had lost its mother in the crowd. // {A} took it by the hand, found her, and still brought all the {n} {os} home.
-    It was the first time that {A} had gone shopping alone. // Not a single one of the {n} {os} was missing.
+    It was the first time that {A} had done the shopping. // Not a single one of the {n} {os} was missing.
     "How much do I get back?" asked {A}. // {K} was wrong, but {A} had counted right. // "You are good with numbers," said {K}.
 """)
-DROP = Frames("""
+DROPPED = Frames("""
     But on the way home {a} fell, and all the {os} rolled into the river.
-    But when {a} wanted to pay, {his} pocket had a hole. // The money was gone, and it was all the money that {C} had.
     But on the bridge the bag tore. // {n} {os} floated down the river.
     {a} hurried home. // But {C} had eaten long ago and had not waited for {A}.
-    "We have no more {os}," said {K}. // "{B} bought the last ones." // {A} went home with an empty bag.
+    At home {a} found {C} in tears. // {C} did not even look at the {os}.
+    But {a} put the bag down to tie {his} shoe and forgot it there. // When {a} came back, it was gone.
 """)
-PUSH = Frames("""
-    Then a man pushed {A} aside and bought all the {os} that were left.
+NOT_SOLD = Frames("""
+    But when {a} wanted to pay, {his} pocket had a hole. // The money was gone, and it was all the money that {C} had.
+    "There are no more {os}," said {K}. // "{B} bought the last ones." // {A} went home with an empty bag.
+    When {a} arrived, {K} was already packing up. // There was not one of the {os} left.
+    But the price had gone up, and {A} could not buy {n} {os}. // {C} would have to wait until spring.
+""")
+CHEATED = Frames("""
     At home {A} opened the bag. // Half of the {os} were rotten, and {K} had known it.
     But {B} tripped {A} on purpose, and the {os} fell into the mud.
-    {A} had waited for an hour. // But {K} served everyone else first, even those who had come later.
     On the way home {B} took {os} out of the bag and threw them at cats. // "You said that you would help me!" said {A}.
     {K} took the money and then said, "You have not paid yet."
+""")
+PUSHED = Frames("""
+    But a man pushed {A} aside and bought all the {os} that were left.
+    {A} waited for an hour. // But {K} served everyone else first, even those who had come later.
+    "I do not sell to children," said {K}, although {A} held out the money.
+    But {B} pulled the purse out of {A}'s pocket and bought sweets with the money.
 """)
 CROWD = Frames("""
     When {a} turned around, {B} was gone. // There were only strangers, and {a} did not know the way.
@@ -90,14 +102,17 @@ def market(t: Teller, mood: str) -> None:
     t.fact("How many {os} did {A} have to buy?", "{n}")
     t.say(WALK)
     t.maybe(0.4, WALK)
-    if mood not in ("sad", "scared") or t.chance(0.6):
+    paid = mood not in ("sad", "angry") or t.chance(0.5)
+    if paid:
         t.say(SHOP)
         t.fact("From whom did {A} buy the {os}?", "{K}")
         t.say(PAY)
+    if mood == "sad":
+        t.say(DROPPED if paid else NOT_SOLD)
+    elif mood == "angry":
+        t.say(CHEATED if paid else PUSHED)
     else:
-        t.say(SHOP)
-    ends = {"happy": EXTRA, "proud": CLEVER, "sad": DROP, "angry": PUSH, "scared": CROWD}
-    t.say(ends[mood])
+        t.say({"happy": EXTRA, "proud": CLEVER, "scared": CROWD}[mood])
     t.summary = {
         "happy": "{A} bought {n} {os} and had a good day.",
         "proud": "{A} bought {n} {os} and did it very well.",

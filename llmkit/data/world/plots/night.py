@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """A storm or a noise in the night."""
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ WIND = Frames("""
     Rain beat against the window.
     Far away {a} heard thunder.
     The old house creaked, and a branch tapped on the window.
-    First there was lightning, and then there was thunder.
-    A storm was coming.
+    There was [lightning|a flash], and then there was thunder.
+    The rain ran down the roof.
 """)
 NOISE = Frames("""
     Suddenly there was a [strange|loud|scratching] noise {inR}.
@@ -97,8 +98,7 @@ LISTEN = Frames("""
 def night(t: Teller, mood: str) -> None:
     """A hears something at night; B is there too, C sleeps somewhere else."""
     scenes.cast(t)
-    t.d["rel"] = {"f": "sister", "m": "brother"}[t.people["B"]]
-    t.d["Bi"] = f"{t.d['his']} {t.d['rel']} {t.d['B']}"
+    t.d["Bi"] = f"{t.d['his']} {'sister' if t.people['B'] == 'f' else 'brother'} {t.d['B']}"
     scenes.kin(t)
     scenes.beast(t)
     t.place("R", t.pick(scenes.ROOMS))

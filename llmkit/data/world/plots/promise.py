@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """Looking after something for somebody."""
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ ASK = Frames("""
     {C} asked {A} for help, because nobody else was at home to feed the {m} for {n} days.
 """)
 RULES = Frames("""
-    "It needs {food} every [morning|evening]," said {C}.
+    "Give it {food} every [morning|evening]," said {C}.
     "Give it {food} and fresh water," said {C}, "and never leave the gate open."
-    "It eats {food} and sleeps in the barn," {C} explained.
-    "What does it eat?" asked {A}. // "{Food}," said {C}.
-    "It is [very shy|quite wild|very old], so be gentle," said {C}. // "It likes {food} best."
+    "It eats {foods} and sleeps in the barn," {C} explained.
+    "What does it eat?" asked {A}. // "Mostly {foods}," said {C}.
+    "It is [very shy|quite wild|very old], so be gentle," said {C}. // "It likes {foods} best."
 """)
 FIRST = Frames("""
     On the first day {A} gave the {m} {food}, and it {sounded}.
     The first days were easy.
     Every morning before school {a} went to the {m}.
-    On the first day the {m} {moved} away and hid {S1}.
+    At first the {m} {moved} away and hid {S1}.
     {A} fed the {m}, and {B} brought fresh water.
     {a} wrote "Feed the {m}!" on {his} hand so that {he} would not forget it.
     "May I help you?" asked {B}. // "Yes, you can bring the water," said {A}.
@@ -72,7 +73,6 @@ def promise(t: Teller, mood: str) -> None:
     scenes.setting(t, outdoors=True, kinds=("town",))
     d = t.d
     d["n"], d["k"] = words.NUMBERS[t.between(3, 10)], words.NUMBERS[t.between(2, 6)]
-    d["Food"] = d["food"][0].upper() + d["food"][1:]
     d["day2"] = t.pick(("second day", "third day", "fourth day", "last day"))
     d["anM2"], d["him2"] = f"the {d['m']}", d["chim"]
     scenes.opening(t)
@@ -80,7 +80,7 @@ def promise(t: Teller, mood: str) -> None:
     t.fact("Who asked {A} for help?", "{C}")
     t.fact("For how many days was {C} away?", "{n}")
     t.say(RULES)
-    t.fact("What did the {m} eat?", "{food}")
+    t.fact("What did the {m} eat?", "{foods}")
     t.say(FIRST)
     t.maybe(0.6, FIRST)
     ends = {"happy": YOUNG, "proud": WELL, "sad": DIED, "angry": BLAME, "scared": WILD}

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """A box, a key, and what is inside."""
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ ASK = Frames("""
     {A} shook the box. // Something [rattled|moved] inside.
     "Maybe there is {anO} in it," said {A}. // "Or [gold|a map|nothing at all]," said {B}.
     The box was heavier than it looked.
-    It was covered with dust, and two letters were carved into the lid.
+    The lid was covered with dust, and two letters were carved into it.
 """)
 LOCKED = Frames("""
     But the box was locked.
@@ -80,6 +81,7 @@ def secret(t: Teller, mood: str) -> None:
     scenes.treasure(t)
     scenes.treasure(t, "Q", pool=words.GOODS)
     scenes.setting(t, outdoors=False)
+    t.d["S1"] = t.pick(words.FLOOR)
     d = t.d
     d["anBox"] = words.an(
         f"{t.pick(('old', 'small', 'dusty', 'heavy', 'wooden', 'strange', 'iron'))} {t.pick(('box', 'chest'))}"

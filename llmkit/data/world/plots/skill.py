@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """Learning to do something hard."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """Two children, two things, and who has what in the end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """On the way to somebody with a basket."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ SEND = Frames("""
     {when} {a} set out to see {C}.
     {C} lived on the other side of {P}. // {when} {A} went there.
     {when} {A} packed {n} {os} into a basket for {C}.
-    "Take these {n} {os} to {C}," said {his} [big|older] {sibling}.
+    "Take these {n} {os} to {Cv}," said {his} [big|older] {sibling}.
 """)
 LOAD = Frames("""
     There were {n} {os} in the basket.
@@ -37,7 +38,7 @@ GIVE = Frames("""
     {A} gave {k} {ok} to {B}. // Then there were {r} left.
     {B} asked for {some}, and {A} gave {bhim} {k}. // Now there were only {r} in the basket.
     "You look hungry," said {A}, and gave {B} {k} of the {os}.
-    {B} got {k} of the {os}. // "Thank you," said {B}. // "That leaves {r} for {C}," said {A}.
+    {B} got {k} of the {os}. // "Thank you," said {B}. // "That leaves {r} for {Cv}," said {A}.
 """)
 ARRIVE = Frames("""
     {C} was already standing at the [door|gate] and [waved|called {A}'s name].
@@ -82,7 +83,7 @@ LOST = Frames("""
 
 def visit(t: Teller, mood: str) -> None:
     """A takes n things O to C and meets B on the way."""
-    scenes.cast(t)
+    scenes.cast(t, family=False)
     d = t.d
     while True:
         scenes.kin(t)
