@@ -52,14 +52,14 @@ def resolve(ref: str, store: Path) -> Path:
     StorageError for a path that is not there.
     """
     if os.sep in ref or ref.startswith(("~", ".")):
-        return _resolve_path(Path(ref).expanduser())
+        return _resolve_path(os.path.expanduser(ref))
     name, at, step = ref.partition("@")
     if _NAME.fullmatch(name) and (store / name).is_dir():
         if at:
             return _resolve_step(store / name, step)
         return _resolve_directory(store / name)
     if os.path.lexists(ref):
-        return _resolve_path(Path(ref))
+        return _resolve_path(ref)
     names = run_names(store)
     hint = did_you_mean(name, names) or (
         "llmkit store ls shows what there is" if names else "the store is empty; train something, or give a path"
@@ -67,13 +67,17 @@ def resolve(ref: str, store: Path) -> Path:
     raise UsageError(f"no model or tokenizer {ref[:200]!r} in {store}", hint)
 
 
-def _resolve_path(path: Path) -> Path:
+def _resolve_path(ref: str) -> Path:
+    shown = ref if ref.isprintable() else ascii(ref)
     try:
+        path = Path(ref)
         path.stat()
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
+        raise StorageError(f"{shown[:300]}: {error.strerror}") from error
+    except ValueError:  # a NUL
+        raise UsageError(f"{shown[:300]} cannot be a path") from None
     if not path.is_dir():
-        raise InputRefused(f"{path} is a file; a model is a directory", f"try {path.parent}")
+        raise InputRefused(f"{shown} is a file; a model is a directory", f"try {path.parent}")
     return _resolve_directory(path)
 
 

@@ -60,10 +60,9 @@ def load_values(directory: Path) -> dict[str, Any]:
     if body.get("schema") != "llmkit/state/1" or not isinstance(values, dict):
         raise InputRefused(f"{where}: not a training state this version of llmkit knows")
     try:
-        decoded: dict[str, Any] = _decode(values)
+        return {name: _decode(value) for name, value in values.items()}
     except (TypeError, ValueError) as error:
         raise InputRefused(f"{where}: {error}") from error
-    return decoded
 
 
 def has_state(directory: Path) -> bool:

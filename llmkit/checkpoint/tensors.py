@@ -92,7 +92,7 @@ class TensorFile(Mapping[str, "Tensor"]):
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a new safetensors file, one tensor in host memory at a time. The same tensors always give the same bytes.
 
-    Laid out as the safetensors library does it: wide dtypes first, then by name, so that every tensor is aligned.
+    Wide dtypes come first, then it goes by name, so that every tensor is aligned as the format asks.
     """
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
     entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
