@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from llmkit.cli.options import Json, Quiet, Set, Store
 from llmkit.cli.training import AllowChange, DryRun, RecipeArgument, RunName, TrainDevice
 
@@ -35,6 +33,8 @@ def pretrain(
     root = default_store(store)
     directory = RunDirectory(root / check_name(run or chosen.name))
     if dry_run:
+        from llmkit.cli.training import show_plan
+
         show_plan(chosen, root, as_json=as_json)
         return
     talk = Talk(as_json, quiet)
@@ -61,7 +61,3 @@ def pretrain(
             stop=stop,
         )
         end(outcome.reason, outcome.step, directory.path, stop, talk)
-
-
-def show_plan(recipe: object, store: Path, *, as_json: bool) -> None:
-    """Print what the run would take."""

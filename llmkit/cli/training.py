@@ -130,28 +130,33 @@ def say_finished(resumption: Resumption, directory: Path, talk: Talk) -> None:
     )
 
 
-def end(reason: str, step: int, directory: Path, stop: StopRequest, talk: Talk) -> None:
-    """The last words: how the run ended on stderr, its directory on stdout."""
+def end(reason: str, step: int, directory: Path, stop: StopRequest, talk: Talk, **more: Any) -> None:
+    """The last words: how the run ended on stderr, its directory on stdout. more: further keys for `--json`."""
+    talk.close()
     if reason == "stopped":
         talk.last_word(
             f"stopped by {stop.name} at step {step}; checkpoint saved ({directory}@{step}). "
             "Run the same command to go on."
         )
-    put_result(directory, step, talk)
+    put_result(directory, step, talk, **more)
     if reason == "stopped":
         raise typer.Exit(stop.exit_code)
 
 
-def put_result(directory: Path, step: int, talk: Talk) -> None:
+def put_result(directory: Path, step: int, talk: Talk, **more: Any) -> None:
     """The run's directory on stdout, as text or JSON. A reader that has gone is not an error of the run."""
     line = str(directory)
     if talk.as_json:
         from llmkit.training.events import SCHEMA
 
-        line = json.dumps({"schema": SCHEMA, "event": "result", "path": line, "step": step})
+        line = json.dumps({"schema": SCHEMA, "event": "result", "path": line, "step": step, **more})
     try:
         print(line, flush=True)
     except BrokenPipeError:
         import os
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show_plan(recipe: Recipe, store: Path, *, as_json: bool) -> None:
+    """Print what the run would take."""

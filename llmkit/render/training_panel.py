@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TextIO
 
 from rich.console import Console, Group
@@ -22,9 +23,10 @@ SPARK_CELLS = 40
 PACE = 0.2
 # What an eval or step record holds besides scores and parts of the loss.
 _STEP_KEYS = frozenset(
-    "event step loss lr grad_norm tokens tokens_per_second examples_per_second seconds nonfinite".split()
+    ("event", "step", "loss", "lr", "grad_norm", "tokens", "tokens_per_second")
+    + ("examples_per_second", "seconds", "nonfinite")
 )
-_EVAL_KEYS = frozenset("event step seconds better nonfinite".split())
+_EVAL_KEYS = frozenset(["event", "step", "seconds", "better", "nonfinite"])
 
 
 def sparkline(values: Sequence[float], cells: int = SPARK_CELLS) -> str:
@@ -34,7 +36,7 @@ def sparkline(values: Sequence[float], cells: int = SPARK_CELLS) -> str:
         return ""
     n = min(cells, len(finite))
     bounds = [i * len(finite) // n for i in range(n + 1)]
-    means = [sum(finite[a:b]) / (b - a) for a, b in zip(bounds, bounds[1:], strict=False)]
+    means = [sum(finite[a:b]) / (b - a) for a, b in pairwise(bounds)]
     low, span = min(means), max(means) - min(means)
     return "".join(_BLOCKS[round((m - low) / span * 7) if span else 0] for m in means)
 

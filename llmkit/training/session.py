@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from llmkit.checkpoint.hf_layout import read_model, write_model
 from llmkit.checkpoint.state import load_state, save_state
@@ -20,7 +21,7 @@ from llmkit.recipe.resolved import digest, to_yaml
 from llmkit.recipe.schema import Recipe
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.device import choose_device
-from llmkit.training.events import Event, Listener, Warned
+from llmkit.training.events import Evaluation, Event, Listener, Warned
 from llmkit.training.logs import MetricsFile
 from llmkit.training.objectives.causal import Causal
 from llmkit.training.objectives.masked import Masked, MaskTokens, Text
@@ -35,6 +36,10 @@ from llmkit.training.trainer import Commit, Progress, Trainer
 
 if TYPE_CHECKING:
     from llmkit.data.corpus import TokenCorpus
+
+
+# Prefix of the newest weights in the training state, where the model file holds the best ones.
+LAST = "last."
 
 
 @dataclass(frozen=True)
@@ -94,18 +99,24 @@ def train(
     listeners: Sequence[Listener],
     stop: StopRequest | None,
     better: tuple[str, bool] = ("loss", False),
+    best: Best | None = None,
 ) -> Outcome:
-    """Run the loop on any model and objective, with checkpoints in `run` and metrics.jsonl beside them."""
+    """Run the loop on any model and objective, with checkpoints in `run` and metrics.jsonl beside them.
+
+    best: if given, checkpoints hold the weights with the best validation score, and the newest ones as state.
+    """
     optimizer = make_optimizer(model, recipe.train)
-    progress = restore(resumption, model, optimizer) if resumption is not None else None
+    progress = restore(resumption, model, optimizer, best) if resumption is not None else None
     metrics = MetricsFile(run.path, progress.step if progress else 0)
 
     def emit(event: Event) -> None:
         metrics(event)
+        if best is not None:
+            best.note(event, model)
         for listener in listeners:
             listener(event)
 
-    save = saver(recipe, run, model, optimizer, tokenizer, meta=meta, before=metrics.sync)
+    save = saver(recipe, run, model, optimizer, tokenizer, meta=meta, before=metrics.sync, best=best)
     if stop is not None:
         stop.defer()
     try:
@@ -208,6 +219,7 @@ def saver(
     *,
     meta: dict[str, Any],
     before: Callable[[], None],
+    best: Best | None = None,
 ) -> Callable[[Progress], Commit]:
     """The function that commits one checkpoint and then removes the ones no longer kept."""
     text = to_yaml(recipe)
@@ -217,10 +229,11 @@ def saver(
 
     def save(progress: Progress) -> Commit:
         def write(directory: Path) -> None:
-            write_model(directory, model)
+            write_model(directory, best.model if best is not None and best.model is not None else model)
             tokenizer.save(directory)
             (directory / RECIPE).write_text(text, encoding="utf-8")
-            save_state(directory, optimizer.state(), progress.to_values())
+            newest = best.newest_weights(model, progress) if best is not None else {}
+            save_state(directory, {**optimizer.state(), **newest}, progress.to_values())
 
         before()
         checkpoint = run.save(
@@ -233,12 +246,17 @@ def saver(
 
 
 @torch.no_grad()
-def restore(resumption: Resumption, model: Any, optimizer: Optimizer) -> Progress:
+def restore(resumption: Resumption, model: Any, optimizer: Optimizer, best: Best | None = None) -> Progress:
     """Copy the weights and the optimizer state of a checkpoint into place; return where the run was."""
     path = resumption.checkpoint.path
     stored = read_model(path, verify=False)  # it was verified when it was chosen
-    model.load_state_dict(stored.state_dict())
     tensors, values = load_state(path)
+    progress = Progress.from_values(values)
+    model.load_state_dict(stored.state_dict())
+    newest = {name: tensors.pop(LAST + name) for name in dict(model.named_parameters()) if LAST + name in tensors}
+    model.load_state_dict(newest, strict=False)
+    if best is not None and progress.best_score is not None:
+        best.model = stored.to(next(model.parameters()).device)
     live = optimizer.state()
     if live.keys() != tensors.keys():
         odd = sorted(live.keys() ^ tensors.keys())
@@ -247,7 +265,28 @@ def restore(resumption: Resumption, model: Any, optimizer: Optimizer) -> Progres
         if tensor.shape != tensors[name].shape:
             raise InputRefused(f"{path}: optimizer state {name} is {tuple(tensors[name].shape)}")
         tensor.copy_(tensors[name])
-    return Progress.from_values(values)
+    return progress
+
+
+class Best:
+    """The weights with the best validation score so far; `model` is None until there was one."""
+
+    def __init__(self) -> None:
+        self.model: Any = None
+
+    def note(self, event: Event, model: nn.Module) -> None:
+        """Copy the weights when an evaluation found them better than all before."""
+        if isinstance(event, Evaluation) and event.better:
+            if self.model is None:
+                self.model = copy.deepcopy(model)
+            else:
+                self.model.load_state_dict(model.state_dict())
+
+    def newest_weights(self, model: nn.Module, progress: Progress) -> dict[str, Tensor]:
+        """What a checkpoint must hold besides the best weights for the run to go on; empty if they are the same."""
+        if self.model is None or progress.best_step == progress.step:
+            return {}
+        return {LAST + name: p.detach() for name, p in model.named_parameters()}
 
 
 def warn_of_other_versions(resumption: Resumption, emit: Listener) -> None:
