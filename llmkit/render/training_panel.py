@@ -22,11 +22,9 @@ SPARK_CELLS = 40
 # Seconds between two drawings: drawing costs milliseconds that training could use.
 PACE = 0.2
 # What an eval or step record holds besides scores and parts of the loss.
-_STEP_KEYS = frozenset(
-    ("event", "step", "loss", "lr", "grad_norm", "tokens", "tokens_per_second")
-    + ("examples_per_second", "seconds", "nonfinite")
-)
-_EVAL_KEYS = frozenset(["event", "step", "seconds", "better", "nonfinite"])
+_STEP_KEYS = {"event", "step", "loss", "lr", "grad_norm", "tokens", "seconds", "nonfinite"}
+_STEP_KEYS |= {"tokens_per_second", "examples_per_second"}
+_EVAL_KEYS = {"event", "step", "seconds", "better", "nonfinite"}
 
 
 def sparkline(values: Sequence[float], cells: int = SPARK_CELLS) -> str:

@@ -58,8 +58,9 @@ def finetune(
         head="classification",
         labels=text.labels,
         dtype="float32",
-        notice=say if resumption is None else None,
     ).to(device)
+    if resumption is None:
+        say(f"a fresh head for {len(text.labels)} labels: {', '.join(text.labels[:12])}")
     if recipe.train.seq_len > model.config.max_seq_len:
         raise UsageError(
             f"train.seq_len is {recipe.train.seq_len}, but the model at {base} reads {model.config.max_seq_len} tokens",

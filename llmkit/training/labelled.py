@@ -92,11 +92,17 @@ def read_tables(recipe: Recipe) -> tuple[Table, Table | None]:
     names = [d.train] if isinstance(d.train, str) else d.train
     if len(names) != 1:
         raise UsageError(f"data.train names {len(names)} tables; fine-tuning reads one", "join them into one file")
-    columns = {"text": d.text, "pair": d.pair, "label": d.label}
-    train = read_table(names[0], **columns, stories=d.stories, seed=d.seed)
+    train = read_table(names[0], text=d.text, pair=d.pair, label=d.label, stories=d.stories, seed=d.seed)
     if d.validation is not None:
         return train, read_table(
-            d.validation, **columns, labels=train.labels, stories=held_out_stories(recipe), seed=d.seed, held_out=True
+            d.validation,
+            text=d.text,
+            pair=d.pair,
+            label=d.label,
+            labels=train.labels,
+            stories=held_out_stories(recipe),
+            seed=d.seed,
+            held_out=True,
         )
     if d.validation_fraction == 0:
         return train, None

@@ -51,11 +51,8 @@ class Result:
 
     def per_label(self) -> list[LabelScore]:
         """Scores of each label, in the labels' order."""
-        precision, recall, f1 = per_label(self.counts)
-        rows = zip(
-            self.labels, precision.tolist(), recall.tolist(), f1.tolist(), self.counts.sum(1).tolist(), strict=True
-        )
-        return [LabelScore(*row) for row in rows]
+        columns = [column.tolist() for column in (*per_label(self.counts), self.counts.sum(1))]
+        return [LabelScore(*row) for row in zip(self.labels, *columns, strict=True)]
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
