@@ -8,16 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmkit.tokenization.framing import Framed
+
 TOKENS = 8192
 """Tokens in a batch, padding included: enough to keep the cores busy, little enough for the attention's memory."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One input of a model. segment_start: where the second text of a pair begins, or None."""
-
-    ids: list[int]
-    segment_start: int | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class Batch:
     token_type_ids: Tensor | None
 
 
-def batches(rows: Sequence[Row], *, pad_id: int, device: torch.device, tokens: int = TOKENS) -> Iterator[Batch]:
+def batches(rows: Sequence[Framed], *, pad_id: int, device: torch.device, tokens: int = TOKENS) -> Iterator[Batch]:
     """Rows sorted by length, in batches of at most `tokens` tokens (or one row)."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     start = 0
@@ -41,7 +35,7 @@ def batches(rows: Sequence[Row], *, pad_id: int, device: torch.device, tokens: i
             start = end
 
 
-def _padded(rows: Sequence[Row], index: list[int], pad_id: int, device: torch.device) -> Batch:
+def _padded(rows: Sequence[Framed], index: list[int], pad_id: int, device: torch.device) -> Batch:
     longest = len(rows[index[-1]].ids)
     ids = torch.full((len(index), longest), pad_id)
     mask = torch.zeros(len(index), longest, dtype=torch.long)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmkit.prediction.batches import Row, batches
+from llmkit.prediction.batches import batches
+from llmkit.tokenization.framing import Framed, framed
 
 if TYPE_CHECKING:
     from llmkit.models.shells import Model
@@ -51,32 +52,20 @@ class Classifier:
 
     def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[Classified]:
         """One answer per text or pair, in order."""
-        framed = [frame(self._tokenizer, text, self._model.config.max_seq_len) for text in texts]
+        rows = self._rows(texts)
         answers: list[Classified | None] = [None] * len(texts)
         device = next(self._model.parameters()).device
         with torch.inference_mode():
-            for batch in batches([row for row, _ in framed], pad_id=self._pad_id, device=device):
+            for batch in batches(rows, pad_id=self._pad_id, device=device):
                 output = self._model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
                 for i, probs in zip(batch.index, output.logits.float().softmax(-1).tolist(), strict=True):
-                    answers[i] = Classified(tuple(probs), self.labels, framed[i][1])
+                    answers[i] = Classified(tuple(probs), self.labels, rows[i].was_cut)
         return [answer for answer in answers if answer is not None]
 
-
-def frame(tokenizer: Tokenizer, text: str | tuple[str, str], room: int) -> tuple[Row, bool]:
-    """`[CLS] text [SEP]` or `[CLS] a [SEP] b [SEP]`, as far as the tokenizer has these, and whether it was cut."""
-    before = [i for i in (tokenizer.cls_id,) if i is not None]
-    after = [i for i in (tokenizer.sep_id,) if i is not None]
-    first, second = (text, None) if isinstance(text, str) else text
-    a = tokenizer.encode(first)
-    b = tokenizer.encode(second) if second is not None else []
-    free = room - len(before) - len(after) * (1 if second is None else 2)
-    over = len(a) + len(b) - max(1, free)
-    if over > 0:
-        # One token at a time from the longer side, of equals from the second, in closed form.
-        from_a = max(0, min(over, len(a) - len(b))) + max(0, over - abs(len(a) - len(b))) // 2
-        a, b = a[: len(a) - from_a], b[: len(b) - (over - from_a)]
-    ids = [*before, *a, *after]
-    if second is None:
-        # A text without a single token still needs something to look at.
-        return Row(ids or [tokenizer.eos_id or 0]), over > 0
-    return Row([*ids, *b, *after], segment_start=len(ids)), over > 0
+    def _rows(self, texts: Sequence[str | tuple[str, str]]) -> list[Framed]:
+        sides = [side for text in texts for side in ((text,) if isinstance(text, str) else text)]
+        ids = iter(self._tokenizer.encode_batch(sides))
+        room = self._model.config.max_seq_len
+        return [
+            framed(self._tokenizer, next(ids), None if isinstance(text, str) else next(ids), room) for text in texts
+        ]

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmkit.errors import InputRefused
-from llmkit.prediction.batches import Row, batches
+from llmkit.prediction.batches import batches
+from llmkit.tokenization.framing import Framed
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import EncoderModel
+    from llmkit.models.shells import Model
     from llmkit.tokenization.tokenizer import Tokenizer
 
 SPELLINGS = ("[MASK]", "<mask>", "<|mask|>")
@@ -74,7 +75,7 @@ class MaskFiller:
     Raises InputRefused for a tokenizer without a mask token.
     """
 
-    def __init__(self, model: EncoderModel, tokenizer: Tokenizer, *, top: int = 5) -> None:
+    def __init__(self, model: Model, tokenizer: Tokenizer, *, top: int = 5) -> None:
         if tokenizer.mask_id is None:
             raise InputRefused("the tokenizer beside the model has no mask token", "choose a model trained with masks")
         self._model = model.eval()
@@ -95,50 +96,45 @@ class MaskFiller:
         """One answer per text, in order; a text without a mask has no blanks."""
         spans = [[m.span() for m in self._spelled.finditer(text)] for text in texts]
         guesses: list[list[tuple[Guess, ...]]] = [[()] * len(found) for found in spans]
-        rows: list[Row] = []
+        rows: list[Framed] = []
         wanted: list[tuple[int, list[tuple[int, int]]]] = []  # per row: its text, and (which mask, where in the row)
-        for index, text in enumerate(texts):
-            if spans[index]:
-                ids = self._encode(text, len(spans[index]))
-                for row, masks in self._windows(ids):
-                    rows.append(row)
-                    wanted.append((index, masks))
+        with_masks = [index for index, found in enumerate(spans) if found]
+        for index, ids in zip(with_masks, self._encode([texts[index] for index in with_masks]), strict=True):
+            for row, masks in self._windows(ids):
+                rows.append(row)
+                wanted.append((index, masks))
         device = next(self._model.parameters()).device
         with torch.inference_mode():
             for batch in batches(rows, pad_id=self._pad_id, device=device):
                 hidden = self._model.encode(batch.input_ids, batch.attention_mask)
-                masks = [
-                    (place, at, wanted[i][0], which)
-                    for place, i in enumerate(batch.index)
-                    for which, at in wanted[i][1]
-                ]
+                found_in = [(place, wanted[i]) for place, i in enumerate(batch.index)]
+                at_masks = [(place, at, text, which) for place, (text, ms) in found_in for which, at in ms]
                 # The head is the dearest layer of a small model: it sees the masked positions only.
-                chosen = hidden[[place for place, *_ in masks], [at for _, at, *_ in masks]]
+                chosen = hidden[[place for place, *_ in at_masks], [at for _, at, *_ in at_masks]]
                 best = self._model.head(chosen).float().softmax(-1).topk(self._top)
-                for (_, _, text, which), ids, probs in zip(
-                    masks, best.indices.tolist(), best.values.tolist(), strict=True
+                for (_, _, owner, which), ids, probs in zip(
+                    at_masks, best.indices.tolist(), best.values.tolist(), strict=True
                 ):
-                    guesses[text][which] = tuple(map(self._guess, ids, probs))
+                    guesses[owner][which] = tuple(map(self._guess, ids, probs))
         return [
             FilledText(text, tuple(Blank(a, b, g) for (a, b), g in zip(found, given, strict=True)))
             for text, found, given in zip(texts, spans, guesses, strict=True)
         ]
 
-    def _encode(self, text: str, n_masks: int) -> list[int]:
-        """Ids with one mask id for each mask in the text."""
-        pieces = self._spelled.split(text)
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, with one mask id for each of its masks."""
+        split = [self._spelled.split(text) for text in texts]
         if self._takes_space:
-            pieces = [piece.removesuffix(" ") for piece in pieces[:-1]] + pieces[-1:]
-        ids = self._tokenizer.encode(self._mask.join(pieces))
-        if ids.count(self._mask_id) == n_masks:
-            return ids
-        # The mask token is in the vocabulary but the tokenizer does not look for it in texts.
-        ids = self._tokenizer.encode(pieces[0])
-        for piece in pieces[1:]:
-            ids += [self._mask_id, *self._tokenizer.encode(piece)]
-        return ids
+            split = [[piece.removesuffix(" ") for piece in pieces[:-1]] + pieces[-1:] for pieces in split]
+        encoded = self._tokenizer.encode_batch([self._mask.join(pieces) for pieces in split])
+        for index, pieces in enumerate(split):
+            if encoded[index].count(self._mask_id) != len(pieces) - 1:
+                # The mask token is in the vocabulary, but the tokenizer does not look for it in texts.
+                sides = self._tokenizer.encode_batch(pieces)
+                encoded[index] = [*sides[0], *(i for side in sides[1:] for i in (self._mask_id, *side))]
+        return encoded
 
-    def _windows(self, ids: list[int]) -> list[tuple[Row, list[tuple[int, int]]]]:
+    def _windows(self, ids: list[int]) -> list[tuple[Framed, list[tuple[int, int]]]]:
         """Rows that together show every mask, each with (which mask, where in the row)."""
         places = [at for at, id in enumerate(ids) if id == self._mask_id]
         groups: list[list[int]] = []
@@ -151,7 +147,7 @@ class MaskFiller:
         for group in groups:
             middle = (places[group[0]] + places[group[-1]] + 1) // 2
             start = max(0, min(middle - self._room // 2, len(ids) - self._room))
-            row = Row([*self._before, *ids[start : start + self._room], *self._after])
+            row = Framed([*self._before, *ids[start : start + self._room], *self._after])
             found.append((row, [(which, places[which] - start + len(self._before)) for which in group]))
         return found
 

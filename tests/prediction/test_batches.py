@@ -2,14 +2,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.prediction.batches import Row, batches
+from llmkit.prediction.batches import batches
+from llmkit.tokenization.framing import Framed
 
 CPU = torch.device("cpu")
 
 
 @given(st.lists(st.integers(1, 9), max_size=30), st.integers(1, 40))
 def test_every_row_is_in_one_batch_whole_and_marked_and_batches_stay_small(lengths, tokens):
-    rows = [Row(list(range(1, n + 1)), segment_start=n - 1 if n % 3 == 0 else None) for n in lengths]
+    rows = [Framed(list(range(1, n + 1)), segment_start=n - 1 if n % 3 == 0 else None) for n in lengths]
     seen = []
     for batch in batches(rows, pad_id=99, device=CPU, tokens=tokens):
         assert batch.input_ids.numel() <= tokens or len(batch.index) == 1
@@ -29,6 +30,6 @@ def test_every_row_is_in_one_batch_whole_and_marked_and_batches_stay_small(lengt
 
 
 def test_rows_of_one_length_need_no_mask():
-    (batch,) = batches([Row([1, 2]), Row([3, 4])], pad_id=0, device=CPU)
+    (batch,) = batches([Framed([1, 2]), Framed([3, 4])], pad_id=0, device=CPU)
     assert batch.attention_mask is None
     assert batch.token_type_ids is None

@@ -1,9 +1,7 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from llmkit.prediction.classify import Classifier, frame
+from llmkit.prediction.classify import Classifier
 
 
 @pytest.fixture(scope="session")
@@ -50,23 +48,3 @@ def test_texts_that_do_not_fit_are_cut_and_marked(classifier):
     assert cut.was_cut
     assert not whole.was_cut
     assert cut.probs == pytest.approx(ours([" ".join(long.split()[:22])])[0].probs, abs=1e-6)
-
-
-@given(st.integers(0, 20), st.one_of(st.none(), st.integers(0, 20)), st.integers(6, 30))
-def test_frames_fit_and_take_from_the_longer_side_first(bert, n_first, n_second, room):
-    first = "cat " * n_first
-    row, was_cut = frame(bert.tokenizer, first if n_second is None else (first, "dog " * n_second), room)
-    tokenizer = bert.tokenizer
-    assert len(row.ids) <= room
-    a, b = row.ids.count(tokenizer.id("cat")), row.ids.count(tokenizer.id("dog"))
-    extra = 2 if n_second is None else 3
-    assert was_cut == (n_first + (n_second or 0) + extra > room)
-    assert len(row.ids) == a + b + extra
-    if was_cut:
-        assert a + b == room - extra
-        if n_second is not None:
-            # transformers' "longest_first": one token at a time from the longer side, from the second of equals
-            x, y = n_first, n_second
-            while x + y > room - extra:
-                x, y = (x - 1, y) if x > y else (x, y - 1)
-            assert (a, b) == (x, y)

@@ -82,8 +82,16 @@ def test_the_space_before_a_mask_belongs_to_the_word_in_byte_level_vocabularies(
     backend.add_special_tokens(["[MASK]"])
     tokenizer = Tokenizer(backend, {"mask": "[MASK]"})
     filler = MaskFiller(bert.model, tokenizer)
-    spelled = [tokenizer.token(i) for i in filler._encode("a [MASK] b", 1)]
+    spelled = [tokenizer.token(i) for i in filler._encode(["a [MASK] b"])[0]]
     assert spelled == ["a", "[MASK]", "Ġ", "b"]
+
+
+def test_a_mask_token_that_the_tokenizer_does_not_look_for_is_found_all_the_same(bert):
+    vocab = {word: i for i, word in enumerate(["[UNK]", "the", "cat", "[MASK]", "[", "MASK", "]"])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="[UNK]"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    filler = MaskFiller(bert.model, Tokenizer(backend, {"mask": "[MASK]"}))
+    assert filler._encode(["the [MASK] cat [MASK]", "[MASK]"]) == [[1, 3, 2, 3], [3]]
 
 
 def test_a_tokenizer_without_a_mask_is_refused(bert):
