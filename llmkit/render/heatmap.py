@@ -16,10 +16,11 @@ from rich.text import Text
 
 from llmkit.render.grid import GUTTER, Floats, Grid, Scale, pool, scaled
 from llmkit.render.labels import left, right, upright
-from llmkit.render.palette import Palette, ink_on, ramp_char, ramp_color
+from llmkit.render.palette import ASCII_RAMP, Palette, ink_on, ramp_char, ramp_color
 
 HEADER_ROWS = 8
 _SIDE = 24  # columns for the two strongest keys beside a row
+_STEPS = 12  # of the legend
 _NUMBER_FROM = 0.05  # smaller weights are not printed
 
 
@@ -53,7 +54,7 @@ def heatmap_lines(grid: Grid, width: int, palette: Palette, scale: Scale = "sqrt
         grid = pool(grid, max(1, (width - GUTTER) // 2))
     bright = scaled(grid.weights, scale, grid.top)
     body = _halves(grid, bright, palette) if layout.form == "halves" else _rows(grid, bright, layout, palette)
-    lines = [*_key_labels(grid, layout), *body, _legend(grid, scale, palette)]
+    lines = [*_key_labels(grid, layout), *body, _legend(grid, scale, palette, width)]
     for line in lines:
         line.no_wrap = True
         line.truncate(width)
@@ -143,17 +144,17 @@ def half_cells(upper: Floats, lower: Floats | None, palette: Palette) -> list[tu
     return cells
 
 
-def _legend(grid: Grid, scale: Scale, palette: Palette) -> Text:
+def _legend(grid: Grid, scale: Scale, palette: Palette, width: int) -> Text:
     line = Text(" " * (GUTTER - 2) + "0 ")
-    steps = 12
-    for i in range(steps):
-        value = (i + 0.5) / steps
-        if palette == "none":
-            line.append(ramp_char(value, 1.0) if i % 2 else "")
-        else:
-            line.append(" ", Style.parse(f"on {ramp_color(value, palette)}"))
-    line.append(f" {grid.top:.2f}  {scale} scale; rows query, columns key")
-    if grid.pooled > 1:
-        line.append(f"; pooled {grid.pooled}x, maximum")
+    if palette == "none":
+        line.append(ASCII_RAMP.strip())
+    else:
+        for i in range(_STEPS):
+            line.append(" ", Style.parse(f"on {ramp_color((i + 0.5) / _STEPS, palette)}"))
+    line.append(f" {grid.top:.2f}")
+    pooled = f"pooled {grid.pooled}x, maximum" if grid.pooled > 1 else ""
+    for words in (pooled, f"{scale} scale", "rows query, columns key"):
+        if words and line.cell_len + 2 + len(words) <= width:
+            line.append(f"  {words}")
     line.stylize("dim", 0, GUTTER)
     return line

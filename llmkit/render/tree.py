@@ -35,7 +35,7 @@ def tree_lines(roots: Sequence[Branch], columns: Sequence[str], width: int, dept
     ordered = [*(c for c in columns if c not in ("bar", "note")), *(c for c in ("bar", "note") if c in columns)]
     shown = [c for c in ordered if c == "bar" or any(b.cells.get(c) for _, _, b in rows)]
     wish = {c: _wish(c, rows) for c in shown}
-    names = max((cell_len(g) + cell_len(safe_line(b.name)) + len(_times(b)) for g, _, b in rows), default=0)
+    names = max((cell_len(g) + cell_len(safe_line(b.name)) + cell_len(_times(b)) for g, _, b in rows), default=0)
     names = min(names, max(16, width // 2))
     for column in ("", *_DROP):
         if column in shown:
@@ -80,7 +80,7 @@ def _walk(branches: Sequence[Branch], guide: str, depth: int) -> Iterator[tuple[
 
 
 def _times(branch: Branch) -> str:
-    return branch.cells.get("times", "")
+    return safe_line(branch.cells.get("times", ""))
 
 
 def _line(
@@ -89,7 +89,7 @@ def _line(
     line = Text(guide, style="dim", no_wrap=True)
     room = names - cell_len(guide)
     times = _times(branch)
-    line.append(fit(safe_line(branch.name), max(1, room - len(times))), style="dim" if branch.muted else "bold")
+    line.append(fit(safe_line(branch.name), max(1, room - cell_len(times))), style="dim" if branch.muted else "bold")
     line.append(times, style="cyan")
     line.append(" " * max(0, names - line.cell_len))
     for column in shown:
