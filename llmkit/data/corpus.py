@@ -101,11 +101,12 @@ class TokenCorpus:
     ) -> TokenCorpus:
         """The tokenized `source`: from `cache` if it is there for the same text, tokenizer and settings, else made now.
 
-        encode: texts to ids, without special tokens, equal ids for equal text; end_id: appended to every document;
+        encode: texts to ids, without special tokens, equal ids for equal text; end_id: appended to every document; stdin is kept in `cache`;
         sentences: record where sentences start (they are then encoded one by one, with the white space before them);
         progress: called with documents and bytes of text so far.
         Raises InputRefused for text without a single token, StorageError when the cache cannot be written.
         """
+        source = source.spooled(cache)
         settings = f"{FORMAT} {sys.byteorder} {tokenizer_digest} {vocab_size} {end_id} {sentences}"
         key = hashlib.sha256(f"{source.fingerprint()} {settings}".encode()).hexdigest()[:32]
         final = cache / f"corpus-{key}"

@@ -23,6 +23,11 @@ _NUMBERED = frozenset(("no", "nos", "fig", "figs", "vol", "vols", "ch", "chap", 
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
 # Sentence-ending marks, the quotes and brackets that close after them, then white space.
 _END = re.compile(r"(?P<marks>[.!?…]+|。)(?P<close>[\"'”’»)\]*_]*)(?P<space>\s+)")
+# Who speaks, after the speech: Tom asked, the old man had cried.
+_SPEAKER = re.compile(
+    r"(?!(?:Then|And|But|So|When|As|After|Now|At|In|On)\b)(?:[\w'’-]+\s+){1,3}(?:said|asked|cried|replied|answered|shouted|"
+    r"yelled|called|whispered|exclaimed|screamed|muttered|added|inquired|observed|remarked)\b"
+)
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘—–-]*\Z")
 _OPENERS = "\"'“‘«([{*_—–-"
 
@@ -72,6 +77,8 @@ def _ends_within(text: str, begin: int, end: int) -> Iterator[int]:
 def _is_end(text: str, begin: int, match: re.Match[str]) -> bool:
     following = text[match.end() : match.end() + 40].lstrip(_OPENERS)[:1]
     marks, closed = match["marks"], match["close"]
+    if closed.endswith(('"', "”", "’")) and _SPEAKER.match(text, match.end()):  # "Where?" Tom asked.
+        return False
     if following.islower():  # "What?" she asked.  "Wait... no."  Also a quotation inside a sentence.
         return False
     if marks != ".":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -194,7 +193,10 @@ def _found(part: str) -> list[Path]:
     except (OSError, ValueError) as e:
         raise StorageError(f"cannot read {part[:200]!r}: {str(e).lower()}") from None
     if is_dir:
-        inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and _is_text_name(p))
+        try:
+            inside = sorted(p for p in path.iterdir() if _is_text_name(p) and p.is_file())
+        except OSError as e:
+            raise StorageError(f"cannot read directory {part}: {(e.strerror or str(e)).lower()}") from None
         if not inside:
             raise InputRefused(
                 f"no text in directory {part}", f"looked for {', '.join('*' + s for s in _SUFFIXES)}, also .gz and .zst"
@@ -219,7 +221,7 @@ def _found(part: str) -> list[Path]:
 
 def _is_text_name(path: Path) -> bool:
     name = path.name.lower()
-    return any(name.removesuffix(packed).endswith(_SUFFIXES) for packed in (".gz", ".zst"))
+    return not name.startswith(".") and any(name.removesuffix(packed).endswith(_SUFFIXES) for packed in (".gz", ".zst"))
 
 
 def _cut(chunks: Iterator[str]) -> Iterator[str]:
@@ -263,9 +265,15 @@ def _field_hint(field: str, names: list[str]) -> str | None:
     return f"did you mean {near[0]!r}?" if near else "say which, as in --set data.field=NAME"
 
 
+_SPOOLED: dict[Path, Path] = {}
+"""Where the streams read in this process were kept: a stream can be read once only."""
+
+
 def _spool(path: Path, directory: Path) -> Path:
     """Copy a stream that can be read once into `directory`, named by its content."""
     check_readable(path)
+    if path in _SPOOLED:
+        return _SPOOLED[path]
     temporary: str | None = None
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -277,7 +285,8 @@ def _spool(path: Path, directory: Path) -> Path:
                 digest.update(block)
                 out.write(block)
         final = directory / f"stdin-{digest.hexdigest()[:32]}{path.suffix}"
-        shutil.move(temporary, final)
+        os.replace(temporary, final)
+        _SPOOLED[path] = final
         return final
     except OSError as e:
         if temporary:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, Protocol
 
 from llmkit.data.sources import DEFAULT_STORIES, Piece, Source, Spec, open_source
@@ -33,6 +34,8 @@ class Corpus(Protocol):
     def fingerprint(self) -> str: ...
 
     def describe(self) -> str: ...
+
+    def spooled(self, directory: Path) -> Corpus: ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class Part:
     def fingerprint(self) -> str:
         """See Source.fingerprint."""
         return hashlib.sha256(f"{self.source.fingerprint()} {self.side} {self.fraction!r}".encode()).hexdigest()
+
+    def spooled(self, directory: Path) -> Part:
+        """See Source.spooled."""
+        return replace(self, source=self.source.spooled(directory))
 
     def describe(self) -> str:
         """One phrase for a header."""

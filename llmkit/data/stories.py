@@ -104,10 +104,9 @@ class Story:
 
 def story(seed: int, index: int) -> Story:
     """Story `index` of world `seed`; any integers."""
-    for attempt in range(1000):
-        key = mixed(seed, index, attempt)
-        mood = MOODS[key % len(MOODS)]
-        t = Teller(Random(key).random)
+    mood = MOODS[mixed(seed, index) % len(MOODS)]
+    for attempt in range(1000):  # about one in twenty turns out too short or too long
+        t = Teller(Random(mixed(seed, index, attempt)).random)
         plot = t.pick(PLOTS)
         plot(t, mood)
         n_words = sum(s.count(" ") + 1 for s in t.sentences)

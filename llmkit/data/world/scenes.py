@@ -1,9 +1,10 @@
+# ruff: noqa: E501 - a frame is one line of prose
 """What many stories share: casting, openings, weather, feelings on the way and at the end."""
 
 from __future__ import annotations
 
 from llmkit.data.world import words
-from llmkit.data.world.teller import Frames, Teller
+from llmkit.data.world.teller import BIT, Frames, Teller
 from llmkit.data.world.words import NUMBERS, Animal, Place, Thing, an
 
 OPEN = Frames("""
@@ -31,7 +32,7 @@ MORNING = Frames("""
     The night before, {a} had had a [bad|sad|scary|funny|happy] dream.
     {a} was often [afraid|scared] of the dark, but not of [dogs|water|much else].
     {a} [was proud of|liked] {his} new [shoes|boots].
-    {a} [hardly ever|almost never] [cried|got angry|was sad|was afraid].
+    {a} [hardly ever|almost never] [cried|got angry|felt sad|felt afraid].
     {a} had nothing to do and felt bored.
     {a} had eaten [a big breakfast|an egg and some toast|two bowls of soup] and felt [fine|strong|happy].
     {a} was [angry|cross|sad] about the rain the day before.
@@ -114,6 +115,27 @@ END = {
         {a} could not even [speak|scream].
     """),
 }
+# No sign at all: then only what happened tells.
+PLAIN = Frames("""
+    Then it was time for dinner.
+    After that {a} went home.
+    So ended that day.
+    {a} looked at {B} and said nothing.
+    {a} never forgot that day.
+    It was almost evening, and {a} had to go home.
+    A woman who came by [smiled|frowned|laughed|sighed|shook her head] and went on.
+    What a day it was!
+""")
+# What others feel, or what was felt before, must not be mistaken for the end.
+ASIDE = Frames("""
+    The week before, {a} had [cried for a long time|stamped {his} foot|shivered with fear|jumped for joy|held {his} head high] over [a lost tooth|a spider|a silly game|a bad dream], but that was over now.
+    [Not long before|A month before], {a} had been [so proud|very angry|so sad|badly frightened|so happy] that {he} could [not sleep|hardly speak].
+    Far away a child [laughed|cried|shouted|screamed|sang].
+    {his} little cousin had [cried|yelled|laughed|trembled|boasted] all morning, nobody knew why.
+    "[Do not be sad|Do not be afraid|Do not be angry|Be proud|Smile]," people often said to {A}, but that day there was no reason to.
+    {a} remembered a song about a [sad|happy|proud|frightened|furious] king.
+    Once {a} had seen {his} teacher [cry|dance|shout|tremble|grin], but that is another story.
+""")
 LATER = {
     "happy": Frames("""
         {a} smiled all the way home.
@@ -234,7 +256,7 @@ def introduction(t: Teller) -> None:
         t.say(OPEN)
 
 
-def opening(t: Teller, mood: bool = True) -> None:
+def opening(t: Teller) -> None:
     """Begin: who, what weather, what mood, each now and then. Sets {when}, to begin the next event with."""
     told = t.chance(0.75)
     if told:
@@ -248,12 +270,19 @@ def opening(t: Teller, mood: bool = True) -> None:
         )
     else:
         t.d["when"] = t.pick(("One day", "One morning", "One afternoon", f"On {t.d['day']}", "Last week", "One Sunday"))
-    if told and mood and t.chance(0.4):
-        t.say(MORNING)
+    if told:
+        x = t.random()
+        if x < 0.33:
+            t.say(MORNING)
+        elif x < 0.6:
+            t.say(ASIDE)
 
 
 def ending(t: Teller, mood: str) -> None:
-    """Close with one to three signs of the main person's mood."""
+    """Close with one to three signs of the main person's mood, or now and then with none."""
+    if t.chance(0.2) and t.seen & BIT["B"]:
+        t.say(PLAIN)
+        return
     later = t.chance(0.35)
     if not later or t.chance(0.6):
         t.say(END[mood])

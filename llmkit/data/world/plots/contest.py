@@ -78,7 +78,7 @@ WAIT = Frames("""
 FOUND = Frames("""
     {B} looked {S2} and {S3}. // Then somebody sneezed, and it was {A}. // They both had to laugh.
     "Found you!" cried {B} at last. // Then {A} counted and {B} hid, again and again until dinner.
-    A {m} sat down in front of {A} and {sounded}. // So {B} found {him}, and they laughed and laughed.
+    {anM} sat down in front of {A} and {sounded}. // So {B} found {him}, and they laughed and laughed.
 """)
 BEST = Frames("""
     {B} looked everywhere, but nobody found {A}. // At last {B} gave up. // {A} had won for the first time.

@@ -7,7 +7,7 @@ from llmkit.data.world.teller import Frames, Teller
 
 DAY = Frames("""
     {when} it was {A}'s birthday.
-    {when} {A} turned {age}.
+    {A}'s birthday had come at last.
     {when} {A} had a party because it was {his} birthday.
     {A} had waited a whole year for {his} birthday, and now it had come.
     {when} {A} opened {his} eyes and remembered that it was {his} birthday.
@@ -60,7 +60,7 @@ MADE = Frames("""
     It was [the birthday of {Bi}|{B}'s birthday] soon, but {A} had no money. // So {A} made {anO} {self}.
     {A} wanted to give {Bi} something special. // For {n} days {he} worked on {anO}.
     {Bi} was always cold in winter. // So {A} learned to knit and made {anO}.
-    "I do not want to buy a present for {B}," said {A}. // "I will make {anO}."
+    {A} did not want to buy a present for {B}. // "I will make {anO} instead," {he} said.
 """)
 WORK = Frames("""
     It was [hard|slow] work, and twice {a} had to begin again.
@@ -74,7 +74,7 @@ HANDED = Frames("""
     {B} opened the present and found the {O}.
 """)
 PRAISE = Frames("""
-    "Did you really make it {yourself}?" asked {B}. // {B} put it on and never wanted to take it off.
+    "Did you really make it yourself?" asked {B}. // {B} put it on and never wanted to take it off.
     "This is the best of all my presents," said {B}.
     {B} wore the {o} all day and showed everyone.
     {C} looked at the {o} for a long time. // "I could not have made it better," said {C}.
@@ -100,7 +100,6 @@ def gift(t: Teller, mood: str) -> None:
     scenes.kin(t)
     scenes.treasure(t, pool=words.KNITTED if mood == "proud" else words.TREASURES)
     t.d["n"] = words.NUMBERS[t.between(3, 9)]
-    t.d["yourself"] = "yourself"
     t.d["AnO"] = t.d["anO"].capitalize()
     scenes.opening(t)
     if mood == "proud":

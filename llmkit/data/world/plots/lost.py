@@ -53,7 +53,7 @@ ASK = Frames("""
     {a} asked {Bi} for help.
     {a} asked {B} if {bhe} had seen {it}.
     "I have lost my {o}," {a} told {Bi}. // "What does it look like?" asked {B}. // "It is {olook}," said {A}.
-    "[Please help me|Can you help me look]," {a} said to {Bi}.
+    "[Please help me|Help me to look for it]," {a} said to {Bi}.
 """)
 ANSWER = Frames("""
     "No, but I will help you [look|search]," said {B}.

@@ -29,7 +29,7 @@ WORKS = (
     Work("snowman", "build", "built", "in the garden", "snow", "a carrot", "the sun came out and melted it", "knocked its head off", "winter"),
     Work("tower", "build", "built", "in the hall", "blocks", "a little flag", "the cat ran through it and it fell down", "kicked it over"),
     Work("birdhouse", "build", "built", "in the shed", "some boards", "nails", "it fell from the tree in the first storm", "smashed it with a hammer"),
-    Work("cake", "bake", "baked", "in the kitchen", "flour", "eggs", "it burned in the oven until it was black", "dropped it on purpose"),
+    Work("cake", "bake", "baked", "in the kitchen", "flour", "eggs", "it slid off the table and fell to the floor", "dropped it on purpose"),
     Work("soup", "cook", "cooked", "in the kitchen", "potatoes", "carrots", "the pot tipped over and all was lost", "poured sand into it"),
     Work("raft", "build", "built", "by the river", "logs", "rope", "the river rose and carried it away", "cut the ropes at night"),
     Work("tree house", "build", "built", "in the orchard", "boards", "rope", "the storm tore it down", "pulled the boards out"),

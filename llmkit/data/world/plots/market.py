@@ -59,7 +59,7 @@ DROPPED = Frames("""
 """)
 NOT_SOLD = Frames("""
     But when {a} wanted to pay, {his} pocket had a hole. // The money was gone, and it was all the money that {C} had.
-    "There are no more {os}," said {K}. // "{B} bought the last ones." // {A} went home with an empty bag.
+    "There are no more {os}," said {K}. // "Somebody bought the last ones." // {A} went home with an empty bag.
     When {a} arrived, {K} was already packing up. // There was not one of the {os} left.
     But the price had gone up, and {A} could not buy {n} {os}. // {C} would have to wait until spring.
 """)

@@ -24,7 +24,7 @@ class Skill:
 SKILLS = (
     Skill("swim", "swam across the lake", "at the lake", ("swallowed some water", "sank like a stone", "splashed and coughed"), "the water pulled {him} far from the shore"),
     Skill("ride a bike", "rode the bike down the street", "on the street", ("fell on the grass", "rode into a bush", "lost a pedal"), "the bike rolled down the hill and would not stop"),
-    Skill("climb the big oak", "climbed the oak to the top", "in the garden", ("slid down again", "slipped from a branch", "tore {his} shirt"), "the branch began to crack, high above the ground"),
+    Skill("climb the big oak", "climbed the oak to the top", "in the garden", ("slid down the trunk", "slipped from a branch", "tore {his} shirt"), "the branch began to crack, high above the ground"),
     Skill("skate", "skated all around the pond", "at the pond", ("fell on {his} knees", "sat down hard on the ice", "slid into a snowdrift"), "the ice began to crack under {his} feet", False),
     Skill("row a boat", "rowed the boat across the river", "by the river", ("turned in circles", "dropped the oar", "got stuck in the reeds"), "the boat drifted far out, and water came in"),
     Skill("ride a horse", "rode the horse around the field", "on the farm", ("slid off the saddle", "fell into the hay", "pulled the wrong way"), "the horse ran off and would not stop"),

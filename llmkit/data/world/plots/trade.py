@@ -21,7 +21,7 @@ MEET = Frames("""
 LIKE = Frames("""
     {A} looked at the {q} [for a long time|again and again]. // "It is [beautiful|lovely|wonderful]," {he} said.
     {A} liked the {q} much better than the {o}.
-    "I wish that I had a {q} like yours," said {A}.
+    "I wish that I had one like yours," said {A}.
     {A} wanted the {q} so much that {he} could think of nothing else.
     "May I hold your {q}?" asked {A}. // "Only for a minute," said {B}.
 """)
@@ -124,5 +124,5 @@ def trade(t: Teller, mood: str) -> None:
             t.summary = "{A} traded {his} {o} for the {q} of {B} but gave it back."
         else:
             t.say(BAD)
-            t.summary = "{A} traded {his} {o} for a {q} that was haunted."
+            t.summary = "{A} traded {his} {o} for {anQ} that was haunted."
     scenes.ending(t, mood)
