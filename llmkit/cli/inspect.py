@@ -99,7 +99,7 @@ def inspect(
     elif stats:
         show_stats(path, out)
     else:
-        _needs_text(layer=layer, head=head, all_heads=all_heads, query=query, save=save)
+        _needs_text(layer=layer, head=head, all_heads=all_heads, query=query, window=window, save=save)
         show_tree(path, out, depth=depth, columns=columns, verify=verify)
 
 
@@ -107,5 +107,5 @@ def _needs_text(**flags: object) -> None:
     from llmkit.errors import UsageError
 
     for name, value in flags.items():
-        if value not in (None, False):
+        if value is not None and value is not False:  # 0 is a layer
             raise UsageError(f"--{name.replace('_', '-')} needs a text", 'add --text "..."')

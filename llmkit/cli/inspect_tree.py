@@ -90,6 +90,7 @@ def write_text(path: Path, content: str) -> None:
 def find_model(ref: str | None, store: Path, quiet: bool) -> Path:
     """The model directory that `ref` names; without one, the newest in the store, said on stderr."""
     from llmkit.checkpoint.refs import newest, reference, resolve
+    from llmkit.cli.models import say
 
     if ref is not None:
         path = resolve(ref, store)
@@ -100,7 +101,7 @@ def find_model(ref: str | None, store: Path, quiet: bool) -> Path:
     if found is None:
         raise UsageError(f"no model in {store}", "train one: llmkit pretrain bert-mini, or name a model directory")
     if not quiet:
-        print(f"using {safe_line(reference(found, store))}, the newest model", file=sys.stderr)
+        say(f"model: {reference(found, store)}")
     return found
 
 

@@ -25,9 +25,10 @@ def measure(plan: Plan) -> Iterator[Result]:
     """
     from llmkit.generation.decode import Decoder
     from llmkit.generation.settings import Sampling
+    from llmkit.models.shells import DecoderModel
 
     model = model_for(plan)
-    if not model.is_causal:
+    if not isinstance(model, DecoderModel):
         raise UsageError("an encoder does not generate", "name a decoder, or leave --model out")
     room = model.config.max_seq_len
     prompt = [i % model.config.vocab_size for i in range(7, 7 + min(_PROMPT, max(1, room // 2)))]

@@ -60,7 +60,7 @@ def interleaved(
     for trial in range(trials):
         if trial >= min(least, trials) and clock() - began > budget:
             break
-        names = list(cases) if trial % 2 == 0 else list(reversed(cases))
+        names = list(cases)[:: 1 if trial % 2 == 0 else -1]
         for name in names:
             start = clock()
             counted = cases[name]()
