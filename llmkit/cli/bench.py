@@ -113,7 +113,8 @@ def _shape(text: str, batch: int) -> Shape:
     parts = text.lower().split("x")
     if len(parts) != 4 or not all(p.isdigit() and 0 < int(p) <= 2**20 for p in parts):
         raise UsageError(f"--shape is {text!r}", "give layers x width x context x vocabulary, such as 6x384x256x8192")
-    return Shape(*(int(p) for p in parts), batch=batch)
+    layers, width, context, vocab = (int(p) for p in parts)
+    return Shape(layers, width, context, vocab, batch)
 
 
 def _device(asked: str) -> str:
