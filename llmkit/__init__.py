@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # type checkers know the name; importing typing would cost shell completion a tenth of its time
 if TYPE_CHECKING:
     from llmkit.api import load as load
 

@@ -7,6 +7,10 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if sys.argv[1:2] == ["__complete"]:  # at every TAB: no time for Typer
+        from llmkit.cli.complete import main as complete
+
+        sys.exit(complete(sys.argv[2:]))
     from llmkit.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Find recipes: files anywhere, and the built-in ones by name. Standard library only: completion uses it too."""
+"""Find recipes: files anywhere, and the built-in ones by name."""
 
 from __future__ import annotations
 
@@ -6,29 +6,11 @@ import os
 from pathlib import Path
 
 from llmkit.errors import UsageError
+from llmkit.recipe.shipped import builtin_names, builtin_path
 from llmkit.suggest import nearest
 
 SUFFIXES = (".yaml", ".yml")
 _NEARBY = 300  # directory entries to look at for a guess
-
-
-def builtin_dir() -> Path:
-    """Where the built-in recipes are: inside an installed package, or beside the package in a checkout."""
-    inside = Path(__file__).parent / "builtin"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "recipes"
-
-
-def builtin_names() -> list[str]:
-    """Names of the built-in recipes, sorted."""
-    try:
-        return sorted(Path(f).stem for f in os.listdir(builtin_dir()) if f.endswith(".yaml"))
-    except OSError:
-        return []
-
-
-def builtin_path(name: str) -> Path:
-    """The file of a built-in recipe."""
-    return builtin_dir() / f"{name}.yaml"
 
 
 def find_recipe(ref: str) -> Path:
@@ -49,7 +31,7 @@ def find_recipe(ref: str) -> Path:
     except (OSError, ValueError):  # a name too long, or with a NUL in it
         pass
     if _is_builtin(path):
-        return builtin_path(path.stem)
+        return Path(builtin_path(path.stem))
     near = guesses(ref)
     hint = f"did you mean {' or '.join(near)}?" if near else "see llmkit recipe ls for the built-in ones"
     raise UsageError(f"no recipe {ref!r}: no such file, and no built-in of that name", hint)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmkit.recipe.find import builtin_names, builtin_path
 from llmkit.recipe.load import load_recipe
+from llmkit.recipe.shipped import builtin_names, builtin_path
 from llmkit.recipe.size import approximate_parameters, likely_vocab_size
 
 
@@ -28,11 +28,11 @@ def listings() -> list[Listing]:
 
 def _listing(name: str) -> Listing:
     path = builtin_path(name)
-    with path.open(encoding="utf-8") as file:
+    with open(path, encoding="utf-8") as file:
         about = file.readline().lstrip("# ").strip().removeprefix(f"{name}:").strip()
     recipe = load_recipe(name)
     if recipe.model is None or recipe.tokenizer is None:
-        return Listing(name, about, None, recipe.objective.name, None, str(path))
+        return Listing(name, about, None, recipe.objective.name, None, path)
     vocab_size = likely_vocab_size(recipe.tokenizer.algorithm, recipe.tokenizer.vocab_size)
     parameters = approximate_parameters(recipe.model.fields, vocab_size)
-    return Listing(name, about, recipe.model.family, recipe.objective.name, parameters, str(path))
+    return Listing(name, about, recipe.model.family, recipe.objective.name, parameters, path)

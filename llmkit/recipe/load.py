@@ -10,12 +10,13 @@ from typing import Any
 
 from llmkit.errors import UsageError
 from llmkit.recipe.checks import Draft, check_together
-from llmkit.recipe.find import builtin_dir, find_recipe
+from llmkit.recipe.find import find_recipe
 from llmkit.recipe.guess import guess_key
 from llmkit.recipe.keys import REQUIRED, Spec, all_specs, model_settings, section_specs, top_specs
 from llmkit.recipe.problems import MOST_SHOWN, Report, Spot
 from llmkit.recipe.safe_yaml import MAX_BYTES, Node, read_yaml, split_lines
 from llmkit.recipe.schema import SECTIONS, Recipe
+from llmkit.recipe.shipped import builtin_dir
 from llmkit.recipe.values import Wrong, check_value, flag_node
 from llmkit.suggest import nearest
 
@@ -35,7 +36,7 @@ def load_recipe(path_or_name: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises UsageError when there is no such recipe and RecipeProblems, naming every line at fault, when it is wrong.
     """
     path = find_recipe(path_or_name)
-    label = path.name if path.parent == builtin_dir() else path_or_name
+    label = path.name if path.parent == Path(builtin_dir()) else path_or_name
     return parse_recipe(_read(path, label), label, overrides)
 
 

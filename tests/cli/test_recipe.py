@@ -6,12 +6,13 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from llmkit.cli.app import run
 from llmkit.recipe import builtin_names, load_recipe
-from llmkit.recipe.find import builtin_path
+from llmkit.recipe.shipped import builtin_path
 
 
 def on_terminal(*args, columns):
@@ -55,7 +56,7 @@ def test_tables_fit_the_terminal(columns):
 
 def test_show_prints_the_commented_source_to_copy(capsys):
     assert run(["recipe", "show", "bert-mini"]) == 0
-    assert capsys.readouterr().out == builtin_path("bert-mini").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == Path(builtin_path("bert-mini")).read_text(encoding="utf-8")
 
 
 def test_show_resolved_prints_a_recipe_that_reads_back(capsys, tmp_path):

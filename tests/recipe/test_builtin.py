@@ -2,12 +2,13 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 
 from llmkit.recipe import builtin_names, load_recipe
-from llmkit.recipe.find import builtin_path
 from llmkit.recipe.listing import listings
+from llmkit.recipe.shipped import builtin_path
 
 # Keys that say the same in one breath may share the comment above the first of them.
 SHARED = {"eval_every", "save_every", "sample_prompt"}
@@ -15,7 +16,7 @@ SHARED = {"eval_every", "save_every", "sample_prompt"}
 
 @pytest.mark.parametrize("name", builtin_names())
 def test_every_key_of_a_recipe_has_a_comment_above_it(name):
-    lines = builtin_path(name).read_text(encoding="utf-8").splitlines()
+    lines = Path(builtin_path(name)).read_text(encoding="utf-8").splitlines()
     for before, line in itertools.pairwise(lines):
         key = re.match(r"\s+(\w+):|^(name|base):", line)
         if key and (key.group(1) or key.group(2)) not in SHARED:
@@ -24,7 +25,7 @@ def test_every_key_of_a_recipe_has_a_comment_above_it(name):
 
 @pytest.mark.parametrize("name", builtin_names())
 def test_a_recipe_opens_with_its_name_and_fits_120_columns(name):
-    text = builtin_path(name).read_text(encoding="utf-8")
+    text = Path(builtin_path(name)).read_text(encoding="utf-8")
     assert text.startswith(f"# {name}: ")
     assert max(map(len, text.splitlines())) <= 120
     assert load_recipe(name).name == name

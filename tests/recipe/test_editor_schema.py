@@ -1,16 +1,17 @@
 """The JSON Schema that editors use accepts and refuses what the reader does."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
 from llmkit.models.registry import family_names
 from llmkit.recipe.editor_schema import json_schema
-from llmkit.recipe.find import builtin_names, builtin_path
 from llmkit.recipe.keys import REQUIRED, all_specs, section_specs
 from llmkit.recipe.resolved import yaml_value
 from llmkit.recipe.schema import SECTIONS
+from llmkit.recipe.shipped import builtin_names, builtin_path
 from llmkit.recipe.values import check_value, flag_node
 
 TYPES = {
@@ -60,7 +61,7 @@ def accepts(schema, value):
 
 
 def builtin(name):
-    data = yaml.safe_load(builtin_path(name).read_text(encoding="utf-8"))
+    data = yaml.safe_load(Path(builtin_path(name)).read_text(encoding="utf-8"))
     data["train"]["lr"] = float(data["train"]["lr"])  # YAML 1.1 takes 1e-3 for text
     return data
 

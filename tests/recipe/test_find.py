@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmkit.errors import UsageError
-from llmkit.recipe.find import builtin_names, builtin_path, find_recipe, guesses
+from llmkit.recipe.find import find_recipe, guesses
+from llmkit.recipe.shipped import builtin_names, builtin_path
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +17,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("ref", ["bert-mini", "bert-mini.yaml", "recipes/bert-mini.yaml", "./recipes/bert-mini.yaml"])
 def test_a_built_in_is_found_from_any_directory(ref):
-    assert find_recipe(ref) == builtin_path("bert-mini")
+    assert find_recipe(ref) == Path(builtin_path("bert-mini"))
     assert find_recipe(ref).is_file()
 
 
@@ -28,7 +29,7 @@ def test_an_existing_file_wins_over_a_built_in():
 
 def test_a_directory_of_the_same_name_does_not_hide_a_built_in():
     Path("bert-mini").mkdir()
-    assert find_recipe("bert-mini") == builtin_path("bert-mini")
+    assert find_recipe("bert-mini") == Path(builtin_path("bert-mini"))
 
 
 @pytest.mark.parametrize(

@@ -282,10 +282,10 @@ def test_any_text_ends_in_a_recipe_or_in_our_own_error(text):
     st.sampled_from(["data.train", "train.lr", "train.steps", "objective.next_sentence", "name"]), st.text(max_size=30)
 )
 def test_any_flag_ends_in_a_recipe_or_in_our_own_error(key, value):
-    from llmkit.recipe.find import builtin_path
+    from llmkit.recipe.shipped import builtin_path
 
     with contextlib.suppress(UsageError):
-        parse_recipe(builtin_path("bert-mini").read_text(encoding="utf-8"), "x.yaml", [f"{key}={value}"])
+        parse_recipe(Path(builtin_path("bert-mini")).read_text(encoding="utf-8"), "x.yaml", [f"{key}={value}"])
 
 
 def test_files_that_are_not_recipes_are_refused_with_one_clear_error(tmp_path):
