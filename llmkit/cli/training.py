@@ -159,4 +159,17 @@ def put_result(directory: Path, step: int, talk: Talk, **more: Any) -> None:
 
 
 def show_plan(recipe: Recipe, store: Path, *, as_json: bool) -> None:
-    """Print what the run would take."""
+    """Print what the run would take: lines on a terminal, key and value in a pipe, or one JSON object."""
+    from llmkit.render.console import is_terminal
+    from llmkit.render.plan import plan_lines
+    from llmkit.training.plan import make_plan
+
+    plan = make_plan(recipe, store).as_json()
+    if as_json:
+        print(json.dumps(plan))
+    elif is_terminal(sys.stdout):
+        print("\n".join(plan_lines(plan)))
+    else:
+        for name, value in plan.items():
+            if name != "schema":
+                print(f"{name}\t{'' if value is None else value}")

@@ -23,6 +23,7 @@ from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.device import choose_device
 from llmkit.training.events import Evaluation, Event, Listener, Warned
 from llmkit.training.logs import MetricsFile
+from llmkit.training.memory import estimate, refuse_what_cannot_fit
 from llmkit.training.objectives.causal import Causal
 from llmkit.training.objectives.masked import Masked, MaskTokens, Text
 from llmkit.training.objectives.objective import Objective
@@ -71,6 +72,7 @@ def pretrain(
         check_digests(resumption, prepared.digest, allow)
     device = set_up(recipe)
     config = model_config(recipe, prepared.tokenizer)
+    refuse_what_cannot_fit(estimate(config, recipe.train, recipe.objective), device, with_activations=False)
     seed_torch(recipe.train.seed, Purpose.WEIGHTS)
     model = load_family(recipe.model.family).build(config)
     objective = make_objective(recipe, prepared)
@@ -149,19 +151,21 @@ def set_up(recipe: Recipe) -> torch.device:
 def model_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
     """The configuration of the recipe's model for this tokenizer, with the head its objective needs."""
     assert recipe.model is not None
-    if recipe.objective.name == "causal":
-        head = "causal_lm"
-    else:
-        head = "pretraining" if recipe.objective.next_sentence else "masked_lm"
-    eos = tokenizer.eos_id
     return load_family(recipe.model.family).config_class(
         **recipe.model.fields,
         vocab_size=tokenizer.vocab_size,
-        head=head,
+        head=head_for(recipe),
         pad_id=tokenizer.pad_id,
         bos_id=tokenizer.bos_id,
-        eos_id=eos,
+        eos_id=tokenizer.eos_id,
     )
+
+
+def head_for(recipe: Recipe) -> str:
+    """The head that the recipe's objective trains."""
+    if recipe.objective.name == "masked":
+        return "pretraining" if recipe.objective.next_sentence else "masked_lm"
+    return {"causal": "causal_lm", "classify": "classification"}[recipe.objective.name]
 
 
 def make_objective(recipe: Recipe, prepared: Prepared) -> Objective:
