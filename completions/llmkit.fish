@@ -302,7 +302,7 @@ complete -c llmkit -n '__llmkit_at "inspect"' -l diff -r -f -k -a '(__llmkit_wor
 complete -c llmkit -n '__llmkit_at "inspect"' -l neighbors -r -f -d 'Tokens whose embedding is nearest to this word\'s.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l text -r -f -d 'Show attention on this text; - reads stdin.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l layer -r -f -d 'One layer.'
-complete -c llmkit -n '__llmkit_at "inspect"' -l head -r -f -d 'One head, as a map.'
+complete -c llmkit -n '__llmkit_at "inspect"' -l head -r -f -d 'One head, as a map; with --layer.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l all-heads -d 'A thumbnail of every head.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l query -r -f -d 'What one position looks at.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l hide-sink -d 'Leave out the first and special tokens as keys; renormalize.'
