@@ -101,9 +101,9 @@ class TokenCorpus:
     ) -> TokenCorpus:
         """The tokenized `source`: from `cache` if it is there for the same text, tokenizer and settings, else made now.
 
-        encode: texts to ids, without special tokens, equal ids for equal text; end_id: appended to every document; stdin is kept in `cache`;
+        encode: texts to ids, without special tokens, equal ids for equal text; end_id: appended to every document;
         sentences: record where sentences start (they are then encoded one by one, with the white space before them);
-        progress: called with documents and bytes of text so far.
+        progress: called with documents and bytes of text so far. Stdin is kept in `cache`.
         Raises InputRefused for text without a single token, StorageError when the cache cannot be written.
         """
         source = source.spooled(cache)

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
 
@@ -116,7 +116,8 @@ def byte_chunks(path: Path) -> Iterator[bytes]:
             while chunk := stream.read(CHUNK):
                 yield chunk
         except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-            raise InputRefused(f"{shown(path)}: corrupt gzip data ({str(e).lower()})") from None
+            kind = "zstd" if isinstance(stream, _Unzstd) else "gzip"
+            raise InputRefused(f"{shown(path)}: corrupt {kind} data ({str(e).lower()})") from None
         except OSError as e:
             raise _io_error(path, e) from None
         except Exception as e:
@@ -157,7 +158,33 @@ def _unpacked_zstd(path: Path, raw: BinaryIO) -> BinaryIO:
         raise UsageError(
             f"{shown(path)} is zstd data, which needs the zstandard package", "pip install 'llmkit[zstd]'"
         ) from None
-    return cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+    return cast(BinaryIO, _Unzstd(zstandard.ZstdDecompressor(), raw))
+
+
+class _Unzstd:
+    """Reads Zstandard frames one after the other; unlike the package's own reader it notices a cut-off end."""
+
+    def __init__(self, decompressor: Any, raw: BinaryIO) -> None:
+        self.decompressor, self.raw = decompressor, raw
+        self.frame: Any = None
+        self.rest = b""
+
+    def read(self, _size: int) -> bytes:
+        while True:
+            # A few bytes can stand for 128 KiB each, so little is unpacked at a time.
+            data = self.rest or self.raw.read(1024)
+            if not data:
+                if self.frame is not None:
+                    raise EOFError("zstd data ends in the middle")
+                return b""
+            if self.frame is None:
+                self.frame = self.decompressor.decompressobj()
+            text: bytes = self.frame.decompress(data)
+            self.rest = self.frame.unused_data if self.frame.eof else b""
+            if self.frame.eof:
+                self.frame = None
+            if text:
+                return text
 
 
 def _io_error(path: Path, e: Exception) -> LlmkitError:

@@ -65,7 +65,7 @@ def compiled(line: str) -> tuple[tuple[Sentence, ...], ...]:
     ways: list[tuple[Sentence, ...]] = []
     for choice in open_choice.group(1).split("|"):
         ways += compiled(re.sub(" +", " ", before + choice + after).replace(" ,", ",").replace(" .", ".").strip())
-    return tuple(ways)
+    return tuple(dict.fromkeys(ways))  # of nested choices the outer ones come up more than once
 
 
 def _sentence(text: str) -> Sentence:
