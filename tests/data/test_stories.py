@@ -15,7 +15,7 @@ from llmkit.data.world import words
 from llmkit.data.world.plots import PLOTS
 from llmkit.data.world.teller import Frames, Teller, compiled
 
-DIGEST = "?"
+DIGEST = "33770a13c67e0509"
 
 
 @pytest.fixture(scope="module")

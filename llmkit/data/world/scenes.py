@@ -148,7 +148,7 @@ LATER = {
     "proud": Frames("""
         That night {a} wrote every bit of it in {his} diary.
         The next day the whole class wanted to hear how {he} had done it.
-        {a} walked home like a [king|queen|captain].
+        {a} walked home like a {royal}.
         At dinner {a} told it {n3} times, and each time {he} sat up straighter.
         From then on people asked {A} when something was difficult.
     """),
@@ -187,7 +187,7 @@ def cast(t: Teller, *, family: bool = True) -> None:
     gender = "f" if t.chance(0.5) else "m"
     name = t.pick(words.GIRLS if gender == "f" else words.BOYS)
     t.person("A", name, gender)
-    t.d["kid"] = "girl" if gender == "f" else "boy"
+    t.d["kid"], t.d["royal"] = ("girl", "queen") if gender == "f" else ("boy", "king")
     t.d["age"] = NUMBERS[t.between(4, 9)]
     t.d["day"] = t.pick(words.DAYS)
     t.d["n3"] = NUMBERS[t.between(3, 6)]

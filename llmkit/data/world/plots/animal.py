@@ -72,7 +72,7 @@ BIG = Frames("""
     Behind {A} somebody breathed. // It was a bear, and it was much bigger than {he} was.
 """)
 THEN = Frames("""
-    The {m} was gone in a moment, and {A} stood there alone.
+    {A} stood there alone, and the path was far away.
     It came nearer, step by step.
     There was no tree to climb and no house to run to.
     {A} wanted to run, but {his} feet would not move.

@@ -66,7 +66,7 @@ FOUND_BY_FRIEND = Frames("""
     {B} looked {S3} and shouted, "Here it is!" // {B} gave the {o} back to {A}.
     Then {B} saw something {S3}. // It was the {O}!
     At last {B} found the {o} {S3} and gave it to {A}.
-    "Look {S3}!" cried {B}. // There was the {O}.
+    "What is that {S3}?" cried {B}. // There was the {O}.
     After a while {B} came back with the {o} in {bhis} hands. // It had been {S3}.
 """)
 FOUND_ALONE = Frames("""

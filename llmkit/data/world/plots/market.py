@@ -46,7 +46,7 @@ EXTRA = Frames("""
 CLEVER = Frames("""
     At home {C} counted the {os}. // It was the right number. // "I could not have done it better {meself}," said {C}.
     {K} had made a mistake and had given {A} one too many. // {A} went back and returned it. // "You are an honest {kid}," said {K}.
-    A little child had lost its mother in the crowd. // {A} took it by the hand, found her, and still brought all the {n} {os} home.
+    A little child had lost its mother in the crowd. // {A} took it by the hand, found her, and still brought all {n} {os} home.
     It was the first time that {A} had done the shopping. // Not a single one of the {n} {os} was missing.
     "How much do I get back?" asked {A}. // {K} was wrong, but {A} had counted right. // "You are good with numbers," said {K}.
 """)
