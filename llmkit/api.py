@@ -3,14 +3,13 @@ over the same functions."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.checkpoint.refs import default_store, resolve
-from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
+from llmkit.errors import CheckFailed, InputRefused, LlmkitError, StorageError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -120,6 +119,29 @@ def load(
             if path.exists() or attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def export(
+    ref: str | Path, directory: str | Path, *, store: str | Path | None = None, dtype: str | torch.dtype | None = None
+) -> float:
+    """Write the model that `ref` names into a new directory for other programs, without training state.
+
+    What was written is read back, and its logits compared with those of the model. Returns the largest difference: 0,
+    or what another `dtype` costs. Raises what `load` and `Loaded.save` raise, and CheckFailed if the logits are off.
+    """
+    import torch
+
+    original = load(ref, store=store, device="cpu")
+    exported = original if dtype is None else load(original.path, device="cpu", dtype=dtype, verify=False)
+    path = exported.save(directory)
+    again = load(path, device="cpu")
+    length = min(16, original.config.max_seq_len)
+    ids = torch.arange(length)[None] % original.config.vocab_size
+    with torch.no_grad():
+        logits = [loaded.model(ids).logits.double() for loaded in (original, exported, again)]
+    if not torch.equal(logits[1], logits[2]):
+        raise CheckFailed(f"{path} does not compute what {original.path} computes", "this is a bug in llmkit")
+    return float((logits[0] - logits[2]).abs().max())
 
 
 def _load(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from llmkit.checkpoint.store import RunDirectory
+from llmkit.checkpoint.store import Checkpoint, RunDirectory, step_number
 from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
 from llmkit.suggest import did_you_mean
 
@@ -46,8 +47,9 @@ def run_names(store: Path) -> list[str]:
 def resolve(ref: str, store: Path) -> Path:
     """The directory that `ref` means: a checkpoint, or a directory that holds a tokenizer.
 
-    NAME is the newest step whose files are all there in the right size (what is in them is checked when they are
-    read), or the directory NAME itself if it has no steps. Whatever contains a separator is a path; so is a bare word
+    NAME is its newest step, or the directory NAME itself if it has no steps. A newest step whose files are not all
+    there in the right size is refused (InputRefused), not silently passed over; what is in the files is checked when
+    they are read. Whatever contains a separator is a path; so is a bare word
     that the store does not know but the current directory does. Raises UsageError with near names for an unknown one,
     StorageError for a path that is not there.
     """
@@ -93,20 +95,26 @@ def _resolve_step(run: Path, step: str) -> Path:
 
 
 def _resolve_directory(path: Path) -> Path:
-    reasons = []
     steps = RunDirectory(path).checkpoints()
-    for checkpoint in reversed(steps):
+    if steps:
         try:
-            checkpoint.verify(content=False)
+            steps[-1].verify(content=False)
         except LlmkitError as error:
-            reasons.append(error.message)
-        else:
-            return checkpoint.path
+            older = _newest_whole(steps[:-1])
+            hint = f"step {older.step} is whole: {path.name}@{older.step}" if older else "no step of this run is whole"
+            raise InputRefused(error.message, hint) from error
+        return steps[-1].path
     if (path / CONFIG).is_file() or (path / TOKENIZER).is_file():
         return path
-    if reasons:
-        raise InputRefused(reasons[0], "no checkpoint of this run is whole")
     raise InputRefused(f"{path} holds neither a model nor a tokenizer", f"a model directory has {CONFIG} in it")
+
+
+def _newest_whole(steps: list[Checkpoint]) -> Checkpoint | None:
+    for checkpoint in reversed(steps):
+        with contextlib.suppress(LlmkitError):
+            checkpoint.verify(content=False)
+            return checkpoint
+    return None
 
 
 def newest(store: Path, accepts: Callable[[Path, dict[str, Any]], bool]) -> Path | None:
@@ -135,7 +143,8 @@ def _newest_first(store: Path, file: str) -> Iterator[Path]:
     found = []
     for name in run_names(store):
         try:
-            path = _resolve_directory(store / name)
+            whole = _newest_whole(RunDirectory(store / name).checkpoints())
+            path = whole.path if whole else store / name
             found.append(((path / file).stat().st_mtime_ns, path))
         except (LlmkitError, OSError):
             continue
@@ -148,10 +157,6 @@ def reference(path: Path, store: Path) -> str:
         parts = path.relative_to(store).parts
     except ValueError:
         return str(path)
-    if len(parts) == 2 and (step := _step_of(path)) is not None:
+    if len(parts) == 2 and (step := step_number(parts[1])) is not None:
         return f"{parts[0]}@{step}"
     return parts[0] if len(parts) == 1 else str(path)
-
-
-def _step_of(path: Path) -> int | None:
-    return next((c.step for c in RunDirectory(path.parent).checkpoints() if c.path == path), None)

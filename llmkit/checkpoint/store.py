@@ -49,6 +49,12 @@ def step_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
+def step_number(name: str) -> int | None:
+    """The step a directory of this name holds; None if it is none. step-0000500 would be a second name of step 500."""
+    step = int(name.removeprefix("step-")) if _STEP.fullmatch(name) else None
+    return step if step is not None and step_name(step) == name else None
+
+
 class RunDirectory:
     """The checkpoints of one run. Reading needs nothing; `save` and `prune` need the lock."""
 
@@ -113,11 +119,11 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Checkpoint]:
         """All steps that have a manifest, oldest first. Whether they verify is not checked."""
-        return [c for c in self._steps() if (c.path / manifest.NAME).is_file()]
+        return [c for c in self.steps() if (c.path / manifest.NAME).is_file()]
 
     def latest_valid(self, on_fallback: Callable[[Checkpoint, str], None]) -> Checkpoint | None:
         """The newest checkpoint that verifies in full; each newer one that does not is reported with the reason."""
-        for checkpoint in reversed(self._steps()):
+        for checkpoint in reversed(self.steps()):
             try:
                 checkpoint.verify()
             except (InputRefused, StorageError) as error:
@@ -133,15 +139,17 @@ class RunDirectory:
         Newer ones that do not verify stay for the user to look at. Returns what was deleted, oldest first.
         """
         assert self._locked, "pruning needs the run's lock"
+        doomed = self.to_prune(keep)
+        self._discard([c.path for c in doomed])
+        return doomed
+
+    def to_prune(self, keep: int) -> list[Checkpoint]:
+        """What `prune` would delete."""
         if keep < 1:
             raise UsageError(f"cannot keep {keep} checkpoints", "keep at least 1")
         newest_first = self.checkpoints()[::-1]
         valid = next((i for i, c in enumerate(newest_first) if self._is_valid(c)), None)
-        if valid is None:
-            return []
-        doomed = newest_first[valid + keep :][::-1]
-        self._discard([c.path for c in doomed])
-        return doomed
+        return [] if valid is None else newest_first[valid + keep :][::-1]
 
     def _is_valid(self, checkpoint: Checkpoint) -> bool:
         if checkpoint.step not in self._verified:
@@ -154,6 +162,8 @@ class RunDirectory:
 
     def _discard(self, paths: list[Path]) -> None:
         """Rename first: a reader, or a run that dies here, never meets a half-deleted checkpoint under its name."""
+        if not paths:
+            return
         trash = [temporary_name(path, "trash") for path in paths]
         try:
             for path, aside in zip(paths, trash, strict=True):
@@ -164,17 +174,16 @@ class RunDirectory:
         for aside in trash:
             remove_tree(aside)
 
-    def _steps(self) -> list[Checkpoint]:
+    def steps(self) -> list[Checkpoint]:
+        """All directories named like a step, oldest first, also those without a manifest."""
         try:
             with os.scandir(self.path) as entries:
-                names = {e.name for e in entries if _STEP.fullmatch(e.name) and e.is_dir(follow_symlinks=False)}
+                found = [step_number(e.name) for e in entries if e.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise StorageError(f"{self.path}: {error.strerror}") from error
-        # step-000500 and step-0000500 would be the same step twice; only the form we write counts.
-        steps = sorted({int(name.removeprefix("step-")) for name in names})
-        return [Checkpoint(self.path / step_name(step), step) for step in steps if step_name(step) in names]
+        return [Checkpoint(self.path / step_name(step), step) for step in sorted(s for s in found if s is not None)]
 
     def _check_space(self, predicted_bytes: int) -> None:
         try:

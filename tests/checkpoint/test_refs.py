@@ -49,12 +49,16 @@ def test_a_name_is_the_newest_step_and_a_number_picks_one(store):
     assert resolve("gpt-mini@000500", store) == store / "gpt-mini" / "step-000500"
 
 
-def test_a_newest_step_that_is_not_whole_is_passed_over(store):
+def test_a_newest_step_that_is_not_whole_is_refused_with_the_older_one_as_hint(store):
     (store / "gpt-mini" / "step-001000" / "model.safetensors").unlink()
-    assert resolve("gpt-mini", store).name == "step-000500"
-    (store / "gpt-mini" / "step-000500" / "manifest.json").write_text("{}")
-    with pytest.raises(InputRefused, match="step-001000"):
+    with pytest.raises(InputRefused, match="step-001000") as refusal:
         resolve("gpt-mini", store)
+    assert refusal.value.hint == "step 500 is whole: gpt-mini@500"
+    assert newest(store, lambda path, config: config["model_type"] == "gpt2").name == "step-000500"
+    (store / "gpt-mini" / "step-000500" / "manifest.json").write_text("{}")
+    with pytest.raises(InputRefused, match="step-001000") as refusal:
+        resolve("gpt-mini", store)
+    assert refusal.value.hint == "no step of this run is whole"
 
 
 def test_any_directory_is_a_reference_by_path(store, tmp_path):

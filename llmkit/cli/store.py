@@ -1,0 +1,273 @@
+"""`llmkit store`: what lies in the store, whether it is whole, and tidying it up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from llmkit.cli.options import Json, Quiet, Store
+
+if TYPE_CHECKING:
+    from llmkit.checkpoint.catalogue import Entry
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="List, show, verify, compare, prune and export checkpoints.",
+)
+
+Ref = Annotated[str, typer.Argument(metavar="REF", help="NAME, NAME@STEP or a directory.")]
+
+
+@app.command()
+def ls(
+    name: Annotated[
+        Optional[str],  # noqa: UP045  Typer reads it at run time on Python 3.10 too
+        typer.Argument(metavar="[NAME]", help="All steps of one run instead of every run."),
+    ] = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """List what the store holds: runs and tokenizers, or the steps of one run.
+
+    \b
+    llmkit store ls
+    llmkit store ls gpt-mini
+    llmkit store ls --json | jq -r '.entries[].ref'
+    """
+    from llmkit.checkpoint.catalogue import entries, steps_of
+    from llmkit.checkpoint.refs import default_store
+    from llmkit.cli.models import say
+
+    place = default_store(store)
+    found = entries(place) if name is None else steps_of(place, name)
+    if as_json:
+        _print_json({"schema": "llmkit/store-ls/1", "store": str(place), "entries": [_json(e) for e in found]})
+        return
+    if not found:
+        say(f"nothing in {place}; llmkit pretrain bert-mini trains a small model")
+    titles = ("ref", "kind", "model", "steps", "size", "written", "note")
+    if _is_terminal():
+        _print_table(titles, [_row(e) for e in found])
+    else:
+        _print_tsv((e.ref, e.kind, e.family, str(e.n_steps), str(e.n_bytes), _utc(e.written), e.problem) for e in found)
+
+
+@app.command()
+def show(ref: Ref, store: Store = None, as_json: Json = False) -> None:
+    """Show one checkpoint: where it comes from, what wrote it, and its files.
+
+    \b
+    llmkit store show gpt-mini
+    llmkit store show gpt-mini@500 --json
+    """
+    from llmkit.checkpoint.catalogue import details
+    from llmkit.checkpoint.refs import default_store, resolve
+    from llmkit.render.units import size
+
+    place = default_store(store)
+    found = details(resolve(ref, place), place)
+    if as_json:
+        _print_json({"schema": "llmkit/store-show/1", **found.as_dict()})
+    elif _is_terminal():
+        from llmkit.render.safe_text import safe_line
+
+        for title, value in found.facts.items():
+            print(f"{safe_line(title):<18} {safe_line(value)}")
+        print()
+        _print_table(("file", "size", "sha256"), [(f.name, size(f.size), (f.sha256 or "")[:16]) for f in found.files])
+    else:
+        _print_tsv(found.facts.items())
+        _print_tsv(("file", f.name, str(f.size), f.sha256 or "") for f in found.files)
+
+
+@app.command()
+def verify(
+    refs: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[REF...]", help="What to verify [default: every step of every run]."),
+    ] = None,
+    store: Store = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read every byte of checkpoints and compare it with their manifests; exit code 4 if one does not match.
+
+    \b
+    llmkit store verify                 everything in the store
+    llmkit store verify gpt-mini        every step of a run
+    llmkit store verify gpt-mini@500
+    """
+    from llmkit.checkpoint.catalogue import to_verify, verdict
+    from llmkit.checkpoint.refs import default_store
+    from llmkit.errors import InputRefused
+
+    place = default_store(store)
+    results = []
+    for target in to_verify(refs, place):
+        result = verdict(target, place)
+        results.append(result)
+        if not as_json and not (quiet and result.ok):
+            mark = ("ok" if result.ok else "damaged") if result.has_manifest else "no manifest"
+            words = [result.ref, mark, result.reason] if result.reason else [result.ref, mark]
+            _print_tsv([words], flush=True)
+    if as_json:
+        listed = [{"ref": r.ref, "ok": r.ok, "manifest": r.has_manifest, "reason": r.reason or None} for r in results]
+        _print_json({"schema": "llmkit/store-verify/1", "checkpoints": listed})
+    bad = [r for r in results if not r.ok]
+    if bad and as_json:
+        raise typer.Exit(InputRefused.exit_code)
+    if bad:
+        raise InputRefused(
+            f"{len(bad)} of {len(results)} checkpoints did not verify: {', '.join(r.ref for r in bad[:5])}",
+            "resuming uses the newest that is whole; delete the damaged ones when nobody needs them",
+        )
+
+
+@app.command()
+def diff(ref: Ref, other: Ref, store: Store = None, as_json: Json = False) -> None:
+    """Compare the weights of two checkpoints; exit code 3 if they differ.
+
+    \b
+    llmkit store diff gpt-mini@500 gpt-mini@1000
+    """
+    from dataclasses import asdict
+
+    from llmkit.checkpoint.refs import default_store, resolve
+    from llmkit.checkpoint.shards import list_tensors
+    from llmkit.inspection.values import differences
+
+    place = default_store(store)
+    old, new = resolve(ref, place), resolve(other, place)
+    found = differences(list_tensors(old), list_tensors(new))
+    rows = [("added", name, "") for name in found.added] + [("removed", name, "") for name in found.removed]
+    rows += [("reshaped", name, f"{a} -> {b}") for name, (a, b) in found.reshaped.items()]
+    rows += [("retyped", name, f"{a} -> {b}") for name, (a, b) in found.retyped.items()]
+    rows += [("changed", name, f"{largest:.4g}") for name, largest in found.changed.items()]
+    if as_json:
+        changed = {name: value if value != float("inf") else None for name, value in found.changed.items()}
+        _print_json({"schema": "llmkit/store-diff/1", **asdict(found), "changed": changed, "same": found.is_empty})
+    elif _is_terminal():
+        _print_table(("what", "tensor", "largest difference"), rows)
+    else:
+        _print_tsv(rows)
+    raise typer.Exit(0 if found.is_empty else 3)
+
+
+@app.command()
+def prune(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A run in the store.")],
+    keep: Annotated[int, typer.Option("--keep", min=1, help="How many of the newest checkpoints to keep.")],
+    store: Store = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete all but the newest checkpoints of a run. The newest that verifies always stays.
+
+    \b
+    llmkit store prune gpt-mini --keep 2
+    llmkit store prune gpt-mini --keep 1 --dry-run
+    """
+    from llmkit.checkpoint.catalogue import run_of
+    from llmkit.checkpoint.refs import default_store, reference
+
+    place = default_store(store)
+    run = run_of(place, name)
+    doomed = run.to_prune(keep)
+    if doomed and not dry_run:
+        with run.lock():
+            doomed = run.prune(keep)
+    refs = [reference(checkpoint.path, place) for checkpoint in doomed]
+    if as_json:
+        _print_json({"schema": "llmkit/store-prune/1", "dry_run": dry_run, "deleted": refs})
+    else:
+        _print_tsv(("would delete" if dry_run else "deleted", ref) for ref in refs)
+
+
+@app.command()
+def export(
+    ref: Ref,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
+    store: Store = None,
+    dtype: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--dtype", help="Convert weights: float32, bfloat16 or float16 [default: as stored]."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model for others: Hugging Face layout without training state. The logits are compared.
+
+    \b
+    llmkit store export gpt-mini ./gpt-mini-for-friends
+    llmkit store export gpt-mini@500 ./half --dtype bfloat16
+    """
+    from llmkit.api import export as export_model
+
+    largest = export_model(ref, directory, store=store, dtype=dtype)
+    if as_json:
+        _print_json({"schema": "llmkit/store-export/1", "path": str(directory), "largest_logit_difference": largest})
+    else:
+        print(directory)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    from llmkit.render.units import size
+
+    steps = str(entry.n_steps) if entry.n_steps else ""
+    return entry.ref, entry.kind, entry.family, steps, size(entry.n_bytes), _utc(entry.written), entry.problem
+
+
+def _json(entry: Entry) -> dict[str, Any]:
+    return {
+        "ref": entry.ref,
+        "kind": entry.kind,
+        "family": entry.family or None,
+        "steps": entry.n_steps,
+        "bytes": entry.n_bytes,
+        "written": _utc(entry.written),
+        "path": str(entry.path),
+        "problem": entry.problem or None,
+    }
+
+
+def _utc(seconds: float) -> str:
+    from datetime import datetime, timezone
+
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_terminal() -> bool:
+    from llmkit.render.console import is_terminal
+
+    return is_terminal(sys.stdout)
+
+
+def _print_tsv(rows: Any, *, flush: bool = False) -> None:
+    from llmkit.render.safe_text import safe_text
+
+    for row in rows:
+        line = "\t".join(" ".join(str(cell).splitlines()).replace("\t", " ") for cell in row)
+        print(safe_text(line) if _is_terminal() else line, flush=flush)
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from llmkit.render.console import make_console, width
+    from llmkit.render.table import Column, table_lines
+
+    # A narrow terminal loses the least telling columns first.
+    dear = {"size": 6, "steps": 3, "kind": 2, "written": 1, "": 9}
+    columns = [Column(title, is_right=title in ("size", "steps"), keep=dear.get(title, 5)) for title in titles]
+    console = make_console(sys.stdout)
+    for line in table_lines(columns, rows, width(sys.stdout)):
+        console.print(line, no_wrap=True, crop=True)
+
+
+def _print_json(body: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
