@@ -20,7 +20,7 @@ _QUICK_BUDGET, _BUDGET = 6.0, 20.0
 def bench(
     what: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="tokenize, train-bpe, train, generate or load [default: all, quickly].", metavar="[WHAT]"),
+        typer.Argument(help="tokenize, train-bpe, train, generate or load [default: all, quickly].", metavar="WHAT"),
     ] = None,
     model: Annotated[
         Optional[str],  # noqa: UP045
@@ -30,7 +30,7 @@ def bench(
         str,
         typer.Option("--shape", help="Of the random model: layers x width x context x vocabulary.", metavar="LxWxCxV"),
     ] = "6x384x256x8192",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Examples in a training step.")] = 4,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Examples in a training step.", metavar="N")] = 4,
     trials: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--trials", min=1, help="Timed rounds [default: 7, fewer where they take long].", metavar="N"),

@@ -9,15 +9,13 @@ import typer
 
 from llmkit.cli.options import Device, Json, Quiet, Store
 
-_TREE, _NUMBERS, _TEXT, _OUTPUT = "Layer tree", "Numbers", "Attention on a text", "Output"
-
 
 def inspect(
     ref: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="NAME, NAME@STEP or a model directory [default: newest].", metavar="[REF]"),
+        typer.Argument(help="NAME, NAME@STEP or a model directory [default: newest].", metavar="REF"),
     ] = None,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="Levels of the tree.", rich_help_panel=_TREE)] = 2,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Levels of the tree.", metavar="N")] = 2,
     columns: Annotated[
         str, typer.Option("--columns", help="Of the tree: shape,params,share,bar,bytes,dtype,note.", metavar="A,B")
     ] = "shape,params,share,bar,note",
@@ -33,22 +31,20 @@ def inspect(
     ] = None,
     text: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--text", help="Show attention on this text; - reads stdin.", rich_help_panel=_TEXT),
+        typer.Option("--text", help="Show attention on this text; - reads stdin.", metavar="TEXT"),
     ] = None,
     layer: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--layer", help="One layer.", rich_help_panel=_TEXT),
+        typer.Option("--layer", help="One layer.", metavar="N"),
     ] = None,
     head: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--head", help="One head, as a map.", rich_help_panel=_TEXT),
+        typer.Option("--head", help="One head, as a map; with --layer.", metavar="N"),
     ] = None,
-    all_heads: Annotated[
-        bool, typer.Option("--all-heads", help="A thumbnail of every head.", rich_help_panel=_TEXT)
-    ] = False,
+    all_heads: Annotated[bool, typer.Option("--all-heads", help="A thumbnail of every head.")] = False,
     query: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--query", help="What one position looks at.", metavar="N|WORD", rich_help_panel=_TEXT),
+        typer.Option("--query", help="What one position looks at.", metavar="N|WORD"),
     ] = None,
     hide_sink: Annotated[
         bool, typer.Option("--hide-sink", help="Leave out the first and special tokens as keys; renormalize.")
@@ -58,7 +54,7 @@ def inspect(
         typer.Option("--window", help="Only positions a to b (b not included).", metavar="a:b"),
     ] = None,
     scale: Annotated[str, typer.Option("--scale", help="Brightness: sqrt, linear or log.")] = "sqrt",
-    top: Annotated[int, typer.Option("--top", min=1, help="Links or neighbours in lists.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="Links or neighbours in lists.", metavar="N")] = 10,
     every: Annotated[bool, typer.Option("--all", help="In a pipe: every pair, not the strongest.")] = False,
     save: Annotated[
         Optional[Path],  # noqa: UP045

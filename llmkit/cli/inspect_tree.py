@@ -133,7 +133,11 @@ def show_tree(path: Path, out: Output, *, depth: int, columns: str, verify: bool
     if out.svg is not None:
         from llmkit.render.screen_svg import screen_svg
 
-        out.write_svg(screen_svg(tree_lines(branches, wanted, 110, depth), title=structure.name, subtitle=head))
+        out.write_svg(
+            screen_svg(
+                tree_lines(branches, wanted, 110, depth), title=structure.name, subtitle=head.replace("  ", " · ")
+            )
+        )
         return
     title = Text(fit(f"{safe_line(structure.name)}  {head}", out.width), no_wrap=True)
     title.stylize("bold", 0, len(safe_line(structure.name)))

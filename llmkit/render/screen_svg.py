@@ -41,23 +41,19 @@ def _draw(sheet: Sheet, text: str, style: Style, x: float, y: float) -> None:
     fill = _hex(style.color, DIM if style.dim else INK)
     if style.bgcolor is not None:
         sheet.rect(x, y, cell_len(text) * _ADVANCE, _LINE, _hex(style.bgcolor, PAPER))
-    run, start = "", x
-    for char in text:
-        if char in _EIGHTHS or char in "▀▄":
-            _run(sheet, run, start, y, fill, style)
-            top, height = (
-                (y, _LINE / 2) if char == "▀" else (y + _LINE / 2, _LINE / 2) if char == "▄" else (y + 3, _LINE - 6)
-            )
-            wide = _ADVANCE * (_EIGHTHS.index(char) + 1) / 8 if char in _EIGHTHS else _ADVANCE
-            sheet.rect(x, top, wide + 0.1, height, fill)
-            run, start = "", x + _ADVANCE
+    for found in re.finditer(f"█+[{_EIGHTHS}]?|[{_EIGHTHS}]|▀+|▄+|[^{_EIGHTHS}▀▄]+", text):
+        piece, at = found.group(), x + cell_len(text[: found.start()]) * _ADVANCE
+        if piece[0] in "▀▄":
+            half = y if piece[0] == "▀" else y + _LINE / 2
+            sheet.rect(at, half, len(piece) * _ADVANCE + 0.1, _LINE / 2, fill)
+        elif piece[0] in _EIGHTHS:
+            eighths = sum(_EIGHTHS.index(char) + 1 for char in piece)
+            sheet.rect(at, y + 4, eighths * _ADVANCE / 8, _LINE - 8, fill, 2)
         else:
-            run += char
-        x += cell_len(char) * _ADVANCE
-    _run(sheet, run, start, y, fill, style)
+            _words(sheet, piece, at, y, fill, style)
 
 
-def _run(sheet: Sheet, run: str, x: float, y: float, fill: str, style: Style) -> None:
+def _words(sheet: Sheet, run: str, x: float, y: float, fill: str, style: Style) -> None:
     weight = ' font-weight="700"' if style.bold else ""
     for found in re.finditer(r"[^ ]+", run):
         # Word by word, each with its width pinned: columns align whatever monospace font the reader has.

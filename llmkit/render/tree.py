@@ -86,7 +86,8 @@ def _times(branch: Branch) -> str:
 def _line(
     guide: str, branch: Branch, names: int, shown: Sequence[str], wish: dict[str, int], width: int, is_leaf: bool
 ) -> Text:
-    line = Text(guide, style="dim", no_wrap=True)
+    line = Text(no_wrap=True)
+    line.append(guide, "dim")
     room = names - cell_len(guide)
     times = _times(branch)
     line.append(fit(safe_line(branch.name), max(1, room - cell_len(times))), style="dim" if branch.muted else "bold")

@@ -54,4 +54,4 @@ def test_a_screen_keeps_its_words_and_blocks():
     picture = screen_svg([line, Text("")], title="a & b")
     words = [e.text for e in ET.fromstring(picture).iter(f"{SVG}text")]
     assert words == ["a & b", "name", "0.97", "<b>"]
-    assert picture.count("<rect") == 1 + 3 + 2
+    assert picture.count("<rect") == 1 + 1 + 2
