@@ -19,7 +19,8 @@ def init_normal(model: nn.Module, std: float, *, truncated: bool = False) -> Non
     """
     drawn: set[int] = set()
     for module in model.modules():
-        if not isinstance(module, (nn.Linear, nn.Embedding)):
+        # On the meta device there is nothing to draw, and torch would import its compiler (2 s) to draw it.
+        if not isinstance(module, (nn.Linear, nn.Embedding)) or module.weight.is_meta:
             continue
         if id(module.weight) not in drawn:
             drawn.add(id(module.weight))
