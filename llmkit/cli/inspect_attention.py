@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SCALES = ("sqrt", "linear", "log")
 _PEAKED_HEADS, _LINKS_EACH = 5, 3
+_HELD_CELLS, _JSON_CELLS = 2**29, 2**24
+LINKS = 10  # that a summary of a head keeps
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,8 @@ def _look(
     from llmkit.inspection.structure import display_name
 
     wanted = view.chosen(config.n_layers, config.n_heads)
-    summary = out.is_terminal and not (view.all_heads or view.query or view.layer is not None or view.head is not None)
-    keep = [] if summary and view.save is None and out.svg is None else wanted
+    keep = wanted if _needs_maps(view, out) else []
+    _refuse_too_much(len(keep), len(tokens), out)
     model = read_model(path, device=_device(device))
     reading = read_attention(model, tokens, causal=model.is_causal, keep=keep)
     maps, hidden = dict(reading.maps), {}
@@ -173,6 +175,24 @@ def _look(
         for key, weights in maps.items():
             maps[key], hidden[key] = without_sinks(weights, tokens.sinks)
     return Scene(display_name(path), reading, view, window, query, maps, hidden)
+
+
+def _needs_maps(view: View, out: Output) -> bool:
+    """Whether summaries and strongest links will not do; maps of all heads of a long text take gigabytes."""
+    if out.as_json or out.svg is not None or view.save is not None or view.query is not None:
+        return True
+    if out.is_terminal:
+        return view.all_heads or view.layer is not None or view.head is not None
+    return view.every or view.hide_sink or view.window is not None or view.top > LINKS
+
+
+def _refuse_too_much(heads: int, tokens: int, out: Output) -> None:
+    cells = heads * tokens * tokens
+    if cells > (_JSON_CELLS if out.as_json else _HELD_CELLS):
+        raise UsageError(
+            f"{heads} maps of {tokens} x {tokens} tokens are too much at once",
+            "choose one head with --layer and --head, or cut the text",
+        )
 
 
 def _device(asked: str) -> str:
@@ -330,7 +350,13 @@ def _records(scene: Scene) -> Iterator[tuple[object, ...]]:
     """layer, head, query, key, weight; query and key are token@position, with tabs and controls escaped."""
     ends = [f"{json.dumps(name, ensure_ascii=False)[1:-1]}@{i}" for i, name in enumerate(scene.tokens.names)]
     a, b = scene.window
-    for (layer, head), weights in sorted(scene.maps.items()):
+    layers, heads = (1 + max(k[i] for k in scene.reading.heads) for i in (0, 1))
+    for layer, head in scene.view.chosen(layers, heads):
+        if (layer, head) not in scene.maps:
+            for q, k, weight in scene.reading.heads[layer, head].links[: scene.view.top]:
+                yield layer, head, ends[q], ends[k], f"{weight:.6f}"
+            continue
+        weights = scene.maps[layer, head]
         if scene.view.every:
             queries = range(a, b) if scene.query is None else [scene.query]
             pairs = ((q, k) for q in queries for k in range(a, min(b, q + 1) if scene.reading.causal else b))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from llmkit.errors import UsageError
 from llmkit.inspection.patterns import Floats, Scores, score, strongest
 from llmkit.inspection.tokens import Tokens
 
@@ -52,15 +51,10 @@ def read_attention(
     """Run `model` on `tokens` and describe every head; `keep` names the heads whose maps are returned (None: all).
 
     Memory: maps take layers x heads x T x T floats, so for long texts the model runs once for every layer, and
-    keeping all of them is refused with UsageError.
+    what stays in memory are the maps named by `keep`.
     """
     layers, heads, total = model.config.n_layers, model.config.n_heads, len(tokens)
     one_layer = heads * total * total * 4
-    if keep is None and layers * one_layer > 4 * _HOLD_BYTES:
-        raise UsageError(
-            f"all maps of {total} tokens take {layers * one_layer / 1e9:.1f} GB",
-            "choose one head with --layer and --head, or a shorter text",
-        )
     together = layers * one_layer <= _HOLD_BYTES
     described: dict[tuple[int, int], Head] = {}
     kept: dict[tuple[int, int], Floats] = {}
@@ -88,10 +82,3 @@ def _capture(model: Model, tokens: Tokens, layers: list[int]) -> dict[int, Float
         return {layer: np.ascontiguousarray(maps[layer][0].float().cpu().numpy()) for layer in layers}
     finally:
         model.train(was_training)
-
-
-def check_head(layer: int | None, head: int | None, layers: int, heads: int) -> None:
-    """Raise UsageError with the legal range for a layer or head that the model does not have."""
-    for name, value, count in (("layer", layer, layers), ("head", head, heads)):
-        if value is not None and not 0 <= value < count:
-            raise UsageError(f"--{name} {value} does not exist", f"this model has {name}s 0 to {count - 1}")

@@ -169,6 +169,22 @@ def test_long_text_is_cut_and_that_is_said(llmkit):
     assert len(body(run)["tokens"]) == 48
 
 
+def test_links_are_the_same_with_and_without_maps_in_memory(llmkit):
+    few = llmkit("inspect", "gpt", "--text", TEXT, "--top", "3").out.splitlines()
+    many = llmkit("inspect", "gpt", "--text", TEXT, "--top", "11").out.splitlines()  # more than summaries keep
+    assert set(few) < set(many)
+    assert len(few) == 4 * 3
+
+
+def test_more_maps_than_memory_holds_are_refused(llmkit, monkeypatch):
+    from llmkit.cli import inspect_attention
+
+    monkeypatch.setattr(inspect_attention, "_JSON_CELLS", 100)
+    run = llmkit("inspect", "gpt", "--text", TEXT, "--json")
+    assert run.code == 2
+    assert "--layer and --head" in run.err
+
+
 @pytest.mark.parametrize("flags", [("--layer", "1", "--head", "0"), (), ("--all-heads",), ("--query", "cat")])
 def test_a_picture_is_written(llmkit, tmp_path, flags):
     file = tmp_path / "a.svg"
