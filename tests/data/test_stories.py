@@ -15,7 +15,7 @@ from llmkit.data.world import words
 from llmkit.data.world.plots import PLOTS
 from llmkit.data.world.teller import Frames, Teller, compiled
 
-DIGEST = "33770a13c67e0509"
+DIGEST = "c9793dd2740ee82a"
 
 
 @pytest.fixture(scope="module")

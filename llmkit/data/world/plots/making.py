@@ -44,7 +44,7 @@ PLAN = Frames("""
     "Let us {make} {aW}," said {A} to {B}. // "[Yes, let us|What a good idea]," said {B}.
     {when} {A} had an idea. // "We could {make} {aW}," {he} told {B}.
     {when} {A} {made} {aW} {there}, and {B} helped.
-    {A} had never made {aW} before. // {when2} {he} tried it with {B}.
+    {A} had never {madepp} {aW} before. // {when2} {he} tried it with {B}.
 """)
 NEED = Frames("""
     "What do we need?" asked {B}. // "We need {first} and {second}," said {A}.
