@@ -153,6 +153,34 @@ def test_a_save_that_cannot_fit_is_refused_before_anything_is_written(run, save_
         run.save(1, save_files(1), meta={}, predicted_bytes=100)
 
 
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from llmkit.checkpoint.files import write_new
+from llmkit.checkpoint.store import RunDirectory
+from llmkit.errors import StorageError
+
+run = RunDirectory(Path(sys.argv[1]))
+with run.lock():
+    run.save(1, lambda d: write_new(d / "model.safetensors", [b"x" * 1000]), meta={})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+    try:
+        run.save(2, lambda d: write_new(d / "model.safetensors", [b"x" * 5000]), meta={})
+    except StorageError as error:
+        print(error.message, "|", error.hint)
+    run.save(3, lambda d: write_new(d / "model.safetensors", [b"x" * 1500]), meta={})
+"""
+
+
+def test_a_write_that_the_kernel_cuts_off_costs_only_that_checkpoint(run):
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(run.path)], capture_output=True, text=True, timeout=60)
+    assert "was not saved" in done.stdout, done.stderr
+    assert "free some space" in done.stdout
+    assert [c.step for c in run.checkpoints()] == [1, 3]
+    assert latest_step(run) == (3, [])
+    assert left_overs(run) == []
+
+
 # --- R2: order of operations --------------------------------------------------------------------------------------
 
 
@@ -454,3 +482,49 @@ def test_a_directory_that_cannot_be_written_is_one_clear_error(tmp_path, save_fi
 def test_saving_without_the_lock_is_a_bug_and_says_so(run, save_files):
     with pytest.raises(AssertionError, match="lock"):
         run.save(1, save_files(1), meta={})
+
+
+# --- R1: kill -9 --------------------------------------------------------------------------------------------------
+
+SAVER = """
+import sys, time
+from pathlib import Path
+from llmkit.checkpoint.files import write_new
+from llmkit.checkpoint.store import RunDirectory
+
+run = RunDirectory(Path(sys.argv[1]))
+with run.lock():
+    assert not [p for p in run.path.iterdir() if p.name.startswith((".tmp", ".trash"))]
+    last = run.latest_valid(lambda c, why: sys.exit(f"{c.step} is broken: {why}"))
+    step = last.step if last else 0
+    print(step, flush=True)
+    while True:
+        step += 1
+        def write(directory):
+            for name in ("config.json", "model.safetensors"):
+                write_new(directory / name, [f"{name} {step} ".encode() * 1000] * 20)
+        run.save(step, write, meta={})
+        run.prune(1)
+        print(step, flush=True)
+"""
+
+
+def test_a_run_killed_at_random_moments_goes_on_from_its_last_commit(run):
+    rng = random.Random(11)
+    done = 0
+    for _ in range(8):
+        with subprocess.Popen([sys.executable, "-c", SAVER, str(run.path)], stdout=subprocess.PIPE, text=True) as child:
+            first = int(child.stdout.readline())
+            assert first in (done, done + 1)  # a step may be durable although nobody heard of it
+            for _ in range(rng.randrange(4)):
+                done = int(child.stdout.readline())
+            time.sleep(rng.random() * 0.03)
+            child.kill()
+            done = max([first, done, *map(int, child.stdout.read().split())])
+    assert done > 8
+    with run.lock():
+        step, told = latest_step(run)
+        assert left_overs(run) == []
+    assert told == []
+    assert step in (done, done + 1)
+    assert len(run.checkpoints()) <= 2
