@@ -18,13 +18,13 @@ def learn_merges(
     n_merges: int,
     *,
     min_count: int = 2,
-    progress: Callable[[int, int], None] | None = None,
+    on_merge: Callable[[int, int, int], None] | None = None,
 ) -> list[tuple[int, int]]:
     """Merge the most frequent pair, again and again.
 
     words: symbol strings -> how often they occur; n_symbols: symbols in use, numbered from 0. Merge k makes symbol
     n_symbols + k. Of equally frequent pairs the one with the lowest numbers goes first. Stops early when no pair
-    occurs `min_count` times. progress: called with (merges done, count of the last).
+    occurs `min_count` times. on_merge: called with (first, second, count).
     """
     texts = [word for word in words if len(word) > 1]
     counts = [words[word] for word in texts]
@@ -57,8 +57,8 @@ def learn_merges(
         for other, m in grown.items():
             if m >= min_count:
                 heappush(heap, (-m, other))
-        if progress is not None:
-            progress(len(merges), n)
+        if on_merge is not None:
+            on_merge(*merges[-1], n)
     return merges
 
 

@@ -17,7 +17,7 @@ from llmkit.suggest import did_you_mean
 from llmkit.tokenization.cuts import safe_cut
 
 Errors = Literal["strict", "replace"]
-MAX_PART = 1 << 18  # characters of a record held at a time
+MAX_PART = 1 << 16  # characters of a record held at a time; also of a word, longer ones are cut
 MAX_RECORD = 1 << 24  # characters of a record that is needed as a whole
 _NOT_IDS = re.compile(r"[^0-9 \t\r]+")
 

@@ -5,31 +5,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from llmkit.errors import InputRefused, UsageError
 from llmkit.suggest import did_you_mean
+from llmkit.tokenization.byte_input import byte_blocks
 from llmkit.tokenization.byte_level import ALPHABET, ASCII_PRETOKEN, CHAR_BYTES
 from llmkit.tokenization.counting import count_pieces, count_words
 from llmkit.tokenization.cuts import slices
 from llmkit.tokenization.files import dress_as_bert
 from llmkit.tokenization.merges import learn_merges
+from llmkit.tokenization.progress import Progress, Silent
 from llmkit.tokenization.special import roles_for
+from llmkit.tokenization.stream import decoded, running
 from llmkit.tokenization.tokenizer import Tokenizer
 
 Algorithm = Literal["bpe", "wordpiece", "unigram", "char"]
+Pair = tuple[str, str]
 ALGORITHMS: tuple[Algorithm, ...] = ("bpe", "wordpiece", "unigram", "char")
 DEFAULT_VOCAB_SIZE = 8192
+NEEDS_TEXT = "give a file with text in it"
+CONTINUED = "##"  # how WordPiece marks a piece inside a word
 MAX_VOCAB_SIZE = 1_000_000
 MAX_WORDS = 1_000_000  # learned from: the most frequent ones
 MAX_WORD = 256  # symbols; longer ones (data without spaces) are learned from in parts
+MAX_UNIGRAM_WORD = 64  # likewise for Unigram
 MAX_ALPHABET = 1000  # characters WordPiece and Unigram keep, the most frequent ones; the rest are unknown
-
-# (stage, done): "read" counts characters, "merge" counts merges.
-Progress = Callable[[str, int], None]
 
 
 def train(
@@ -58,47 +62,59 @@ def train(
     if algorithm == "wordpiece":  # ids 0..4, as BERT has them
         specials = list(dict.fromkeys([*roles_for("wordpiece").values(), *specials]))
     learn = {"bpe": _bpe, "wordpiece": _wordpiece, "char": _char, "unigram": _unigram}[algorithm]
-    backend = learn(_read(texts), vocab_size, specials, progress or _silent, lowercase)
+    backend = learn(_read(texts), vocab_size, specials, progress or Silent(), lowercase)
     backend.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in specials])
     return Tokenizer(backend, roles)
-
-
-def _silent(stage: str, done: int) -> None:
-    pass
 
 
 def _read(texts: Iterable[str] | Sequence[Path]) -> Iterator[str]:
     for text in texts:
         if isinstance(text, Path):
-            with open(text, encoding="utf-8", newline="") as file:
-                while block := file.read(1 << 20):
-                    yield block
+            yield from running(decoded(byte_blocks(str(text)), str(text)))
         else:
             yield text
 
 
-def _count(texts: Iterable[str], progress: Progress) -> Counter[str]:
-    pieces = count_pieces(texts, lambda n: progress("read", n))
-    if not pieces:
-        raise InputRefused("there is no text to learn from", "give a file with text in it")
-    return pieces
+def _words(texts: Iterable[str], split: Callable[[str], Iterable[str]], progress: Progress) -> dict[str, int]:
+    """Words and their counts, most frequent first."""
+    pieces = count_pieces(texts, progress.read)
+    words = count_words(pieces, split, MAX_WORDS)
+    if not words:
+        missing = "no words, only white space," if pieces else "no text"
+        raise InputRefused(f"there is {missing} to learn from", NEEDS_TEXT)
+    return words
 
 
 def _learn(
-    words: dict[str, int], n_symbols: int, vocab_size: int, n_special: int, progress: Progress
-) -> list[tuple[int, int]]:
-    wanted = vocab_size - n_special - n_symbols
-    if wanted < 0:
-        least = n_special + n_symbols
+    words: dict[str, int], symbols: list[str], vocab_size: int, n_special: int, progress: Progress, prefix: str = ""
+) -> list[Pair]:
+    """Extend `symbols` by merges, which drop `prefix` inside a token; return the pairs merged, as symbols."""
+    n_symbols = len(symbols)
+    total = vocab_size - n_special - n_symbols
+    _check_room(n_symbols, vocab_size, n_special)
+    pairs: list[Pair] = []
+
+    def on_merge(first: int, second: int, count: int) -> None:
+        pairs.append((symbols[first], symbols[second]))
+        symbols.append(symbols[first] + symbols[second].removeprefix(prefix))
+        progress.merge(len(pairs), total, symbols[-1], count)
+
+    progress.words(len(words))
+    learn_merges(words, n_symbols, total, on_merge=on_merge)
+    return pairs
+
+
+def _check_room(n_symbols: int, vocab_size: int, n_special: int) -> None:
+    least = n_special + n_symbols
+    if vocab_size < least:
         raise UsageError(
             f"a vocabulary of {vocab_size} has no room for {n_symbols} single symbols and {n_special} special tokens",
-            f"use --vocab-size {least} or more",
+            f"ask for a vocabulary of {least} or more",
         )
-    return learn_merges(words, n_symbols, wanted, progress=lambda done, _: progress("merge", done))
 
 
-def _parts(word: str) -> Iterable[str]:
-    return [word] if len(word) <= MAX_WORD else [word[at : at + MAX_WORD] for at in range(0, len(word), MAX_WORD)]
+def _parts(word: str, most: int = MAX_WORD) -> Iterable[str]:
+    return [word] if len(word) <= most else [word[at : at + most] for at in range(0, len(word), most)]
 
 
 def _bpe(
@@ -119,13 +135,9 @@ def _bpe(
         for word in words:
             yield from _parts(word)
 
-    words = count_words(_count(texts, progress), split, MAX_WORDS)
-    merges = _learn(words, 256, vocab_size, len(specials), progress)
+    words = _words(texts, split, progress)
     symbols = list(ALPHABET)
-    pairs = []
-    for first, second in merges:
-        pairs.append((symbols[first], symbols[second]))
-        symbols.append(symbols[first] + symbols[second])
+    pairs = _learn(words, symbols, vocab_size, len(specials), progress)
     vocab = {token: i for i, token in enumerate([*specials, *symbols])}
     backend = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=pairs))
     backend.pre_tokenizer = pre_tokenizer
@@ -140,9 +152,9 @@ def _char(
     counts: Counter[str] = Counter()
     for text in slices(texts):
         counts.update(text)
-        progress("read", len(text))
+        progress.read(len(text))
     if not counts:
-        raise InputRefused("there is no text to learn from", "give a file with text in it")
+        raise InputRefused("there is no text to learn from", NEEDS_TEXT)
     room = max(vocab_size - len(specials), 1)
     chars = sorted(sorted(counts, key=lambda c: (-counts[c], c))[:room])
     vocab = {token: i for i, token in enumerate([*chars, *specials])}
@@ -166,9 +178,7 @@ def _wordpiece(
         for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(piece)):
             yield from _parts(word)
 
-    words = count_words(_count(texts, progress), split, MAX_WORDS)
-    if not words:
-        raise InputRefused("there is no text to learn from", "give a file with words in it")
+    words = _words(texts, split, progress)
     firsts: Counter[str] = Counter()
     later: Counter[str] = Counter()
     for word, n in words.items():
@@ -176,16 +186,14 @@ def _wordpiece(
         for char in word[1:]:
             later[char] += n
     alphabet = set(_frequent(firsts + later))
-    symbols = [*sorted(alphabet), *("##" + char for char in sorted(alphabet & later.keys()))]
+    symbols = [*sorted(alphabet), *(CONTINUED + char for char in sorted(alphabet & later.keys()))]
     number = {symbol: chr(i) for i, symbol in enumerate(symbols)}
     coded = {
-        number[word[0]] + "".join([number["##" + char] for char in word[1:]]): n
+        number[word[0]] + "".join([number[CONTINUED + char] for char in word[1:]]): n
         for word, n in words.items()
         if alphabet.issuperset(word)  # a word with any other character is unknown as a whole
     }
-    merges = _learn(coded, len(symbols), vocab_size, len(specials), progress)
-    for first, second in merges:
-        symbols.append(symbols[first] + symbols[second].removeprefix("##"))
+    _learn(coded, symbols, vocab_size, len(specials), progress, CONTINUED)
     vocab: dict[str, int] = {}
     for token in [*specials, *symbols]:  # two merges can spell the same token
         vocab.setdefault(token, len(vocab))
@@ -197,15 +205,34 @@ def _wordpiece(
 def _unigram(
     texts: Iterable[str], vocab_size: int, specials: list[str], progress: Progress, _: bool
 ) -> tokenizers.Tokenizer:
-    """Unigram language model over subwords (Kudo 2018, arXiv:1804.10959)."""
-    from tokenizers import trainers
+    """Unigram language model over subwords, as T5 uses it: words start with ▁, spacing is not kept."""
+    from llmkit.tokenization.unigram import learn_pieces  # numpy, which only this needs
 
-    backend = tokenizers.Tokenizer(models.Unigram())
-    backend.normalizer = normalizers.NFKC()
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    normalizer = normalizers.NFKC()
+    pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+
+    def split(piece: str) -> Iterator[str]:
+        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(piece)):
+            yield from _parts(word, MAX_UNIGRAM_WORD)
+
+    words = _words(texts, split, progress)
+    chars: Counter[str] = Counter()
+    for word, n in words.items():
+        for char in word:
+            chars[char] += n
+    room = vocab_size - len(specials)
+    alphabet = _frequent(chars)
+    _check_room(len(alphabet), vocab_size, len(specials))
+    known = set(alphabet)
+    words = {word: n for word, n in words.items() if known.issuperset(word)}
+    progress.words(len(words))
+    pieces = learn_pieces(words, alphabet, room, on_fit=progress.fit)
+    vocab = [*((token, 0.0) for token in specials), *pieces]
+    backend = tokenizers.Tokenizer(models.Unigram(vocab=vocab, unk_id=specials.index("<unk>"), byte_fallback=False))
+    backend.normalizer = normalizer
+    backend.pre_tokenizer = pre_tokenizer
     backend.decoder = decoders.Metaspace()
-    trainer: Any = trainers.UnigramTrainer(
-        vocab_size=vocab_size, show_progress=False, special_tokens=specials, unk_token="<unk>"
+    backend.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", specials.index("</s>"))]
     )
-    backend.train_from_iterator(slices(texts, 1 << 16), trainer)
     return backend
