@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.checkpoint.files import read_small
-from llmkit.checkpoint.strict_json import parse_object
+from llmkit.checkpoint.strict_json import LARGEST_INTEGER, parse_object
 from llmkit.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
@@ -19,12 +20,29 @@ _MAX_BYTES = 2**20
 
 def read_config(directory: Path) -> dict[str, Any]:
     """The content of config.json. InputRefused if it is missing, over 1 MiB, not an object, or holds absurd numbers."""
+    where = str(directory / NAME)
     try:
-        return parse_object(read_small(directory, NAME, _MAX_BYTES), str(directory / NAME))
+        config = parse_object(read_small(directory, NAME, _MAX_BYTES), where, largest=10**40)
     except FileNotFoundError:
         raise InputRefused(
             f"{directory} has no {NAME}; it is not a model directory", "a model is a directory in Hugging Face layout"
         ) from None
+    for key, value in _numbers(config, ""):
+        if abs(value) > LARGEST_INTEGER:
+            raise InputRefused(f"{where}: {key[:80]!r} is {value}; no model has a size like that")
+    return config
+
+
+def _numbers(value: Any, key: str) -> Iterator[tuple[str, int]]:
+    """Every integer in a JSON value, with the key it stands under."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _numbers(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _numbers(inner, key)
+    elif isinstance(value, int):
+        yield key, value
 
 
 def model_type(config: dict[str, Any], directory: Path) -> str:

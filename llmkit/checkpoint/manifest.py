@@ -30,7 +30,6 @@ SCHEMA = "llmkit/manifest/1"
 _MAX_BYTES = 16 * 2**20
 _CHUNK = 1 << 20
 _HEX = re.compile(r"[0-9a-f]{64}")
-_HINT = "use an older checkpoint that verifies (llmkit store verify NAME lists them), or save it anew"
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise InputRefused(f"{where}: not a manifest this version of llmkit knows ({str(body.get('schema'))[:60]!r})")
     digest = body.pop("digest", None)
     if digest != _digest(body):
-        raise InputRefused(f"{where} is damaged: it does not match its own digest", _HINT)
+        raise InputRefused(f"{where} is damaged: it does not match its own digest", _hint(directory))
     files = body.get("files")
     step, parent = body.get("step"), body.get("parent")
     meta, tools = body.get("meta"), body.get("versions")
@@ -105,7 +104,7 @@ def read_manifest(directory: Path) -> Manifest:
     records = {name: FileRecord(entry["size"], entry["sha256"]) for name, entry in files.items()}
     manifest = Manifest(step, parent, records, meta, tools)
     if manifest.to_bytes() != text:
-        raise InputRefused(f"{where} is damaged: it is not as llmkit writes it", _HINT)
+        raise InputRefused(f"{where} is damaged: it is not as llmkit writes it", _hint(directory))
     return manifest
 
 
@@ -114,9 +113,9 @@ def verify_manifest(directory: Path, step: int) -> Manifest:
     try:
         manifest = read_manifest(directory)
     except FileNotFoundError:
-        raise InputRefused(f"checkpoint {directory} has no {NAME}", _HINT) from None
+        raise InputRefused(f"checkpoint {directory} has no {NAME}", _hint(directory)) from None
     if manifest.step != step:
-        raise InputRefused(f"checkpoint {directory} was saved as step {manifest.step}", _HINT)
+        raise InputRefused(f"checkpoint {directory} was saved as step {manifest.step}", _hint(directory))
     return manifest
 
 
@@ -131,7 +130,7 @@ def verify(
     try:
         manifest = manifest or read_manifest(directory)
     except FileNotFoundError:
-        raise InputRefused(f"checkpoint {directory} has no {NAME}", _HINT) from None
+        raise InputRefused(f"checkpoint {directory} has no {NAME}", _hint(directory)) from None
     try:
         present = set(os.listdir(directory)) - {NAME}
     except OSError as error:  # also: deleted by the run that owns it while we look
@@ -142,7 +141,7 @@ def verify(
     ):
         if names:
             what = f"file {min(names)!r} {kind}" + (" its manifest" if kind == "is not in" else "")
-            raise InputRefused(f"checkpoint {directory} does not match its manifest: {what}", _HINT)
+            raise InputRefused(f"checkpoint {directory} does not match its manifest: {what}", _hint(directory))
     for name, record in manifest.files.items():
         size = _size(directory, name)
         if size != record.size:
@@ -216,8 +215,16 @@ def _is_record(name: str, entry: Any) -> bool:
     )
 
 
+def _hint(directory: Path) -> str:
+    if directory.name.startswith("step-"):
+        return f"llmkit store verify {directory.parent.name} tells which steps are whole: use NAME@STEP of one"
+    return "copy or download it again"
+
+
 def _mismatch(directory: Path, name: str, want: str, have: str) -> InputRefused:
-    return InputRefused(f"checkpoint {directory} does not match its manifest: {name}: want {want}, have {have}", _HINT)
+    return InputRefused(
+        f"checkpoint {directory} does not match its manifest: {name}: want {want}, have {have}", _hint(directory)
+    )
 
 
 def _size(directory: Path, name: str) -> int:
@@ -232,7 +239,9 @@ def _open(directory: Path, name: str) -> int:
     try:
         return open_inside(directory, name)
     except FileNotFoundError:
-        raise InputRefused(f"checkpoint {directory} lost the file {name!r} while it was read", _HINT) from None
+        raise InputRefused(
+            f"checkpoint {directory} lost the file {name!r} while it was read", _hint(directory)
+        ) from None
 
 
 def _hash_all(directory: Path, names: list[str]) -> dict[str, FileRecord]:

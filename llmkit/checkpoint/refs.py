@@ -79,7 +79,9 @@ def _resolve_path(ref: str) -> Path:
     except ValueError:  # a NUL
         raise UsageError(f"{shown[:300]} cannot be a path") from None
     if not path.is_dir():
-        raise InputRefused(f"{shown} is a file; a model is a directory", f"try {path.parent}")
+        has_model = (path.parent / CONFIG).is_file() or (path.parent / TOKENIZER).is_file()
+        hint = f"give its directory: {path.parent}" if has_model else f"a model directory has {CONFIG} in it"
+        raise InputRefused(f"{shown} is a file; a model is a directory", hint)
     return _resolve_directory(path)
 
 
@@ -100,6 +102,8 @@ def _resolve_directory(path: Path) -> Path:
         try:
             steps[-1].verify(content=False)
         except LlmkitError as error:
+            if not steps[-1].path.exists():  # pruned since we looked, so there is a newer one by now
+                return _resolve_directory(path)
             older = _newest_whole(steps[:-1])
             hint = f"step {older.step} is whole: {path.name}@{older.step}" if older else "no step of this run is whole"
             raise InputRefused(error.message, hint) from error

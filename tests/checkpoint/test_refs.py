@@ -94,8 +94,8 @@ def test_a_tokenizer_directory_in_the_store_is_a_reference(store):
         ("./nowhere", StorageError, ""),
         ("/nowhere/at/all", StorageError, ""),
         ("~nobody-of-this-name/x", StorageError, ""),
-        ("./file.txt", InputRefused, "try"),
-        ("file.txt", InputRefused, "try"),
+        ("./file.txt", InputRefused, "has config.json in it"),
+        ("runs/tok/tokenizer.json", InputRefused, "runs/tok"),
         ("a\0b", UsageError, ""),
         ("./a\0b", LlmkitError, ""),
         ("\x1b[2J", UsageError, ""),
@@ -105,6 +105,8 @@ def test_a_tokenizer_directory_in_the_store_is_a_reference(store):
 )
 def test_a_wrong_reference_is_one_line_and_a_hint(ref, error, says, store, tmp_path):
     (tmp_path / "file.txt").write_text("")
+    (store / "tok").mkdir()
+    (store / "tok" / "tokenizer.json").write_text("{}")
     (tmp_path.parent / "secret").mkdir(exist_ok=True)
     with pytest.raises(error) as refusal:
         resolve(ref, store)
