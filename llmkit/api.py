@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llmkit.tokenization.tokenizer import Tokenizer
 
 Notice = Callable[[str], None]
-_ATTEMPTS = 3
+_ATTEMPTS = 10
 
 
 @dataclass
