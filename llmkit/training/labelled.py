@@ -75,8 +75,6 @@ def prepare_labelled(recipe: Recipe, base: Path, test: str | None, *, say: Say) 
     """Read the tables the recipe names, and hold out a part if no validation table is given."""
     tokenizer = Tokenizer.from_file(base)
     train, validation = read_tables(recipe)
-    if len(train.labels) < 2:
-        raise InputRefused(f"{train.name} has one label only ({train.labels[0]!r}); there is nothing to tell apart")
     d = recipe.data
     told = read_table(test, text=d.text, pair=d.pair, label=d.label, labels=train.labels) if test else None
     for what, table in (("training", train), ("validation", validation), ("test", told)):
@@ -93,6 +91,8 @@ def read_tables(recipe: Recipe) -> tuple[Table, Table | None]:
     if len(names) != 1:
         raise UsageError(f"data.train names {len(names)} tables; fine-tuning reads one", "join them into one file")
     train = read_table(names[0], text=d.text, pair=d.pair, label=d.label, stories=d.stories, seed=d.seed)
+    if len(train.labels) < 2:
+        raise InputRefused(f"{train.name} has one label only ({train.labels[0]!r}); there is nothing to tell apart")
     if d.validation is not None:
         return train, read_table(
             d.validation,

@@ -100,13 +100,18 @@ def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where:
 
 def check_digests(resumption: Resumption, now: Mapping[str, str], allow: Iterable[str]) -> None:
     """Raise InputRefused when the tokenizer or the text is not the one the run began with."""
-    keys = {"tokenizer": "tokenizer", "train": "data.train", "validation": "data.validation"}
+    names = {
+        "tokenizer": ("tokenizer", "tokenizer.path"),
+        "train": ("training text", "data.train"),
+        "validation": ("validation text", "data.validation"),
+    }
     then = resumption.meta.get("digests", {})
-    for what, key in keys.items():
-        if what in then and then.get(what) != now.get(what) and not {key, what, key.split(".")[0]} & set(allow):
+    for what, (name, key) in names.items():
+        # A validation text that is a part of the training text changes with it.
+        allowed = {key, "data.train"} if what == "validation" else {key}
+        if what in then and then[what] != now.get(what) and not allowed & set(allow):
             raise InputRefused(
-                f"the {'tokenizer' if what == 'tokenizer' else what + ' text'} is not the one that "
-                f"{resumption.checkpoint.path.parent} was trained with",
+                f"the {name} is not the one that {resumption.checkpoint.path.parent} was trained with",
                 f"bring the old one back, start a new run with --run NAME, or add --allow-change {key}",
             )
 

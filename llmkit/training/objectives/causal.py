@@ -86,6 +86,7 @@ class Causal:
         )
         return Loss({PART: nats}, batch.counts)
 
+    @torch.no_grad()
     def evaluate(self, model: Model, poll: Callable[[], bool]) -> dict[str, float] | None:
         """Loss over the validation text in blocks side by side: nats per token, perplexity and bits per byte."""
         if self.validation is None or len(self.validation) < 2:

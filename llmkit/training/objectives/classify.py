@@ -76,6 +76,7 @@ class Classify:
         nats = F.cross_entropy(logits, batch.labels, reduction="sum", label_smoothing=self.label_smoothing)
         return Loss({PART: nats}, batch.counts)
 
+    @torch.no_grad()
     def evaluate(self, model: Model, poll: Callable[[], bool]) -> dict[str, float] | None:
         """Loss, accuracy and macro F1 on the validation texts."""
         if self.validation is None:
@@ -90,6 +91,7 @@ class Classify:
         """A classifier has nothing to say."""
         return None
 
+    @torch.no_grad()
     def confusion(
         self, model: Model, data: Labelled, poll: Callable[[], bool] = lambda: False
     ) -> tuple[NDArray[np.int64], float] | None:
@@ -104,9 +106,8 @@ class Classify:
             if poll():
                 return None
             batch = self._make(data, index).to(device)
-            with torch.no_grad():
-                logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).logits.float()
-                nats += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
+            logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).logits.float()
+            nats += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
             np.add.at(counts, (data.labels[index], logits.argmax(-1).cpu().numpy()), 1)
         return counts, nats
 

@@ -132,6 +132,7 @@ class Masked:
             sums[PAIR] = F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
         return Loss(sums, batch.counts)
 
+    @torch.no_grad()
     def evaluate(self, model: EncoderModel, poll: Callable[[], bool]) -> dict[str, float] | None:
         """Loss and accuracy at masked positions of the validation text, the same mask each time."""
         if self.validation is None:

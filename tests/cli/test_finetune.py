@@ -1,0 +1,151 @@
+"""`llmkit finetune` as it is typed."""
+
+import json
+import random
+
+import pytest
+
+RECIPE = """
+name: tiny
+base: null
+data: {train: train.tsv, validation: null, validation_fraction: 0.2}
+objective: {name: classify}
+train: {steps: 12, batch_size: 8, seq_len: 16, lr: 5.0e-3, log_every: 1, eval_every: 3, save_every: 4, keep: 1,
+        threads: 1}
+"""
+
+
+def table(path, n, seed=0, text="sentence", label="label"):
+    draw = random.Random(seed)
+    rows = [f"{text}\t{label}"]
+    for i in range(n):
+        words = [draw.choice(["the", "cat", "dog", "sat"]) for _ in range(draw.randrange(1, 6))]
+        words.insert(draw.randrange(len(words) + 1), ["red", "mat"][i % 2])
+        rows.append(" ".join(words) + "\t" + ["bad", "good"][i % 2])
+    path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    table(tmp_path / "train.tsv", 200)
+    table(tmp_path / "test.tsv", 50, seed=1)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def finetune(llmkit, place, small_store):
+    import torch
+
+    from llmkit.checkpoint.hf_layout import read_model, write_model
+    from llmkit.models.registry import load_family
+
+    # The store's model has wild weights, for parity tests; one drawn as a new model is learns.
+    torch.manual_seed(0)
+    (place / "base").mkdir()
+    write_model(place / "base", load_family("bert").build(read_model(small_store / "bert").config))
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (place / "base" / file).write_bytes((small_store / "bert" / file).read_bytes())
+    base = str(place / "base")
+    return lambda *flags, recipe="tiny.yaml": llmkit("finetune", recipe, "--store", "runs", "--model", base, *flags)
+
+
+def test_texts_and_labels_become_a_classifier_that_predict_uses(finetune, llmkit, place):
+    done = finetune("--test", "test.tsv", "--set", "train.steps=60")
+    assert done.code == 0, done.err
+    assert done.out == b"runs/tiny\n"
+    assert "validation: accuracy 100.00%" in done.err
+    assert "test: accuracy 100.00%, macro F1 100.00% on 50 texts" in done.err
+    assert "true \\ said" in done.err
+    said = llmkit("predict", "classify", "--store", "runs", "--model", "tiny", stdin=b"the red cat\nmat\n")
+    assert said.code == 0, said.err
+    assert [line.split(b"\t")[0] for line in said.out.splitlines()] == [b"bad", b"good"]
+
+
+def test_json_holds_the_scores_and_the_confusion_table(finetune, place):
+    done = finetune("--json", "--test", "test.tsv")
+    result = json.loads(done.out.splitlines()[-1])
+    assert [r["data"] for r in result["results"]] == ["validation", "test"]
+    assert result["results"][1]["labels"] == ["bad", "good"]
+    assert sum(map(sum, result["results"][1]["confusion"])) == 50
+
+
+def scores(place, run="tiny"):
+    lines = (place / "runs" / run / "metrics.jsonl").read_text().splitlines()
+    return {r["step"]: r["accuracy"] for r in map(json.loads, lines) if r["event"] == "eval"}
+
+
+def test_the_weights_kept_are_the_best_ones_and_resuming_goes_on_from_the_newest(finetune, place, monkeypatch):
+    import llmkit
+    from llmkit.training.objectives.classify import Classify
+
+    real, order = Classify.evaluate, iter([0.5, 0.9, 0.7, 0.6, 0.6, 0.6])
+
+    def evaluate(self, model, poll):
+        found = real(self, model, poll)
+        weights.append(model.embedding_weight.detach().clone())
+        return {**found, "accuracy": next(order)}
+
+    weights = []
+    monkeypatch.setattr(Classify, "evaluate", evaluate)
+    constant = ("--set", "train.schedule=constant")
+    done = finetune(*constant)
+    assert "the weights kept are those of step 6" in done.err
+    stored = llmkit.load("tiny", store=place / "runs").model.embedding_weight
+    assert (stored == weights[1]).all()
+    assert (stored != weights[3]).any()
+    # The newest weights are in the training state: two more steps equal fourteen at once.
+    order = iter([0.1] * 10)
+    assert finetune(*constant, "--set", "train.steps=14").code == 0
+    last = weights[-1]
+    order = iter([0.1] * 10)
+    assert finetune(*constant, "--set", "train.steps=14", "--run", "at-once").code == 0
+    assert (weights[-1] == last).all()
+
+
+def test_the_newest_encoder_of_the_store_is_the_base_and_classifiers_are_not(llmkit, place, small_store):
+    from llmkit.checkpoint.refs import newest
+    from llmkit.training.labelled import is_encoder
+
+    assert newest(small_store, is_encoder) == small_store / "bert"
+    empty = llmkit("finetune", "tiny.yaml", "--store", "nothing-here")
+    assert empty.code == 2
+    assert "llmkit pretrain bert-mini" in empty.err
+
+
+def test_columns_are_found_or_asked_for(finetune, place):
+    table(place / "train.tsv", 40, text="words", label="mark")
+    asked = finetune()
+    assert asked.code == 2
+    assert "which column holds the text? there is: words, mark" in asked.err
+    assert finetune("--set", "data.text=words", "--set", "data.label=mark").code == 0
+
+
+def test_one_label_is_nothing_to_learn(finetune, place):
+    (place / "train.tsv").write_text("sentence\tlabel\n" + "a cat\tgood\n" * 20)
+    done = finetune()
+    assert done.code == 4
+    assert "one label only" in done.err
+
+
+def test_texts_longer_than_the_model_reads_are_refused_by_the_recipe(finetune):
+    done = finetune("--set", "train.seq_len=512")
+    assert done.code == 2
+    assert "--set train.seq_len=48" in done.err
+
+
+def test_held_out_rows_are_not_trained_on(place):
+    from llmkit.data.labelled import read_table
+    from llmkit.training.labelled import split_table
+
+    whole = read_table("train.tsv")
+    kept, held_out = split_table(whole, 0.3)
+    assert len(kept) + len(held_out) == len(whole)
+    assert not {row.text for row in kept.rows} & {row.text for row in held_out.rows}
+
+
+def test_a_dry_run_of_finetuning_leaves_nothing(finetune, place):
+    done = finetune("--dry-run", "--json")
+    assert json.loads(done.out)["steps"] == 12
+    assert not (place / "runs").exists()

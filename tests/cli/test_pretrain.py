@@ -1,0 +1,288 @@
+"""`llmkit pretrain` as it is typed, on a model that trains in a second."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+RECIPE = """
+name: tiny
+model: {family: gpt2, d_model: 16, n_layers: 1, n_heads: 2, max_seq_len: 16, dropout: 0.1}
+tokenizer: {algorithm: char}
+data: {train: stories, stories: 30, validation_fraction: 0.1}
+objective: {name: causal}
+train:
+  {steps: 6, batch_size: 2, seq_len: 16, accumulate: 2, lr: 3.0e-3, log_every: 1, eval_every: 3, save_every: 2,
+   keep: 2, sample_every: 3, sample_prompt: One day, threads: 1, device: cpu}
+"""
+BERT = """
+name: tiny-bert
+model: {family: bert, d_model: 16, n_layers: 1, n_heads: 2, max_seq_len: 32}
+tokenizer: {algorithm: ALGORITHM, vocab_size: 400}
+data: {train: stories, stories: 30, validation_fraction: 0.1}
+objective: {name: masked, next_sentence: PAIRS}
+train: {steps: 3, batch_size: 2, seq_len: 32, lr: 1.0e-3, sample_every: 3, threads: 1, device: cpu}
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def pretrain(llmkit, place):
+    return lambda *flags, recipe="tiny.yaml": llmkit("pretrain", recipe, "--store", "runs", *flags)
+
+
+def records(place, run="tiny"):
+    return [json.loads(line) for line in (place / "runs" / run / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(place, run="tiny"):
+    return [(r["step"], r["loss"]) for r in records(place, run) if r["event"] == "step"]
+
+
+def tensors(place, step, run="tiny"):
+    directory = place / "runs" / run / f"step-{step:06d}"
+    return [(directory / f).read_bytes() for f in ("model.safetensors", "state.safetensors", "state.json")]
+
+
+def test_a_recipe_becomes_checkpoints_metrics_and_a_path_on_stdout(pretrain, place):
+    done = pretrain()
+    assert done.code == 0
+    assert done.out == b"runs/tiny\n"
+    assert "step=6 loss=" in done.err
+    assert "bits_per_byte=" in done.err
+    assert 'sample "One day" ->' in done.err
+    assert sorted(p.name for p in (place / "runs" / "tiny").glob("step-*")) == ["step-000004", "step-000006"]
+    assert [s for s, _ in losses(place)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_checkpoint_opens_in_llmkit_and_in_transformers(pretrain, place):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    import llmkit
+
+    pretrain()
+    ours = llmkit.load("tiny", store=place / "runs")
+    theirs = AutoModelForCausalLM.from_pretrained(ours.path).eval()
+    ids = torch.tensor([ours.tokenizer.encode("Once upon a")])
+    torch.testing.assert_close(ours.model(ids).logits, theirs(ids).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("algorithm", "pairs"), [("wordpiece", "true"), ("bpe", "false")])
+def test_masked_training_works_with_every_kind_of_tokenizer(algorithm, pairs, pretrain, place):
+    (place / "bert.yaml").write_text(BERT.replace("ALGORITHM", algorithm).replace("PAIRS", pairs))
+    done = pretrain(recipe="bert.yaml")
+    assert done.code == 0, done.err
+    assert "masked_accuracy=" in done.err
+    assert ("next_sentence_accuracy=" in done.err) == (pairs == "true")
+    assert "[MASK]" in done.err
+
+
+def test_the_same_command_again_says_that_the_run_is_finished(pretrain, place):
+    pretrain()
+    before = tensors(place, 6)
+    again = pretrain()
+    assert again.code == 0
+    assert again.out == b"runs/tiny\n"
+    assert "finished: 6 of 6 steps" in again.err
+    assert tensors(place, 6) == before
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP"])
+def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(name, pretrain, place, monkeypatch):
+    from llmkit.training.trainer import Trainer
+
+    pretrain("--run", "whole")
+    real = Trainer._log
+
+    def log(self, *args):
+        real(self, *args)
+        if self.progress.step == 3:
+            os.kill(os.getpid(), getattr(signal, name))
+
+    monkeypatch.setattr(Trainer, "_log", log)
+    stopped = pretrain()
+    monkeypatch.setattr(Trainer, "_log", real)
+    assert stopped.code == (130 if name == "SIGINT" else 75)
+    assert f"stopped by {name} at step 3; checkpoint saved (runs/tiny@3). Run the same command to go on." in stopped.err
+    resumed = pretrain()
+    assert resumed.code == 0
+    assert "resume step=3" in resumed.err
+    assert losses(place) == losses(place, "whole")
+    for ours, theirs in zip(tensors(place, 6), tensors(place, 6, "whole"), strict=True):
+        assert ours == theirs
+
+
+def test_a_signal_while_getting_ready_ends_at_once_with_nothing_left(pretrain, place, monkeypatch):
+    from llmkit.training import prepare
+
+    def slow(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    monkeypatch.setattr(prepare, "prepare", slow)
+    began = time.monotonic()
+    stopped = pretrain()
+    assert stopped.code == 143
+    assert "nothing to save yet" in stopped.err
+    assert time.monotonic() - began < 10
+    assert not list((place / "runs" / "tiny").glob("step-*"))
+
+
+def test_a_longer_run_is_refused_until_allowed_unless_the_past_would_have_been_the_same(pretrain, place):
+    pretrain()
+    refused = pretrain("--set", "train.steps=8")
+    assert refused.code == 2
+    assert "train.steps: 6 -> 8" in refused.err
+    assert "--allow-change train.steps" in refused.err
+    allowed = pretrain("--set", "train.steps=8", "--allow-change", "train.steps")
+    assert allowed.code == 0
+    assert losses(place)[-1][0] == 8
+
+    constant = ("--run", "constant", "--set", "train.schedule=constant")
+    pretrain(*constant)
+    assert pretrain(*constant, "--set", "train.steps=8").code == 0
+    pretrain("--run", "at-once", "--set", "train.schedule=constant", "--set", "train.steps=8")
+    assert losses(place, "constant") == losses(place, "at-once")
+    assert tensors(place, 8, "constant")[0] == tensors(place, 8, "at-once")[0]
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("train.lr=0.5", "train.lr: 0.003 -> 0.5"),
+        ("model.d_model=32", "model.d_model: 16 -> 32"),
+        ("data.stories=31", "data.stories: 30 -> 31"),
+    ],
+)
+def test_a_changed_recipe_is_refused_with_the_difference(flag, told, pretrain, place):
+    pretrain()
+    before = tensors(place, 6)
+    refused = pretrain("--set", flag)
+    assert refused.code == 2
+    assert told in refused.err
+    assert tensors(place, 6) == before
+
+
+def test_changing_what_is_only_written_down_is_no_change(pretrain, place):
+    pretrain("--set", "train.schedule=constant")
+    changes = ("schedule=constant", "steps=7", "log_every=7", "keep=1", "eval_every=0")
+    assert pretrain(*(word for change in changes for word in ("--set", f"train.{change}"))).code == 0
+
+
+def test_changed_text_is_refused(pretrain, place):
+    (place / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 40)
+    flags = ("--set", "data.train=text.txt", "--set", "train.schedule=constant")
+    assert pretrain(*flags).code == 0
+    (place / "text.txt").write_text("the lazy dog jumps over the quick brown fox. " * 40)
+    refused = pretrain(*flags, "--set", "train.steps=7")
+    assert refused.code == 4
+    assert "training text is not the one" in refused.err
+    assert pretrain(*flags, "--set", "train.steps=7", "--allow-change", "data.train").code == 0
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning_and_made_again(pretrain, place):
+    pretrain("--run", "whole")
+    pretrain()
+    weights = place / "runs" / "tiny" / "step-000006" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-9] ^= 1
+    weights.write_bytes(data)
+    again = pretrain()
+    assert again.code == 0
+    assert "step 6 is not usable" in again.err
+    assert "resume step=4" in again.err
+    assert tensors(place, 6) == tensors(place, 6, "whole")
+    assert losses(place) == losses(place, "whole")
+
+
+def test_a_run_in_use_is_refused_before_torch_is_thought_of(place):
+    run = place / "runs" / "tiny"
+    run.mkdir(parents=True)
+    with (run / "run.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        code = (
+            "import sys; from llmkit.cli.app import run; "
+            "code = run(['pretrain', 'tiny.yaml', '--store', 'runs']); print('torch' in sys.modules); sys.exit(code)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 7
+    assert "in use" in done.stderr
+    assert done.stdout == "False\n"
+
+
+def test_json_events_go_to_stdout_and_the_last_names_the_run(pretrain, place):
+    done = pretrain("--json")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert [e["event"] for e in events if e["event"] != "step"] == (
+        ["start", "checkpoint", "eval", "sample", "checkpoint", "eval", "sample", "checkpoint", "end", "result"]
+    )
+    assert all(e["schema"] == "llmkit/train/1" for e in events)
+    assert events[-1]["path"] == "runs/tiny"
+    assert done.err == ""
+
+
+def test_quiet_leaves_the_path_only(pretrain, place):
+    done = pretrain("--quiet")
+    assert (done.out, done.err) == (b"runs/tiny\n", "")
+
+
+def test_a_recipe_for_the_other_command_is_sent_there(pretrain, place):
+    refused = pretrain(recipe="sst2")
+    assert refused.code == 2
+    assert "llmkit finetune sst2" in refused.err
+
+
+def test_a_dead_reader_of_the_log_does_not_stop_the_run_and_nothing_slow_is_imported(place):
+    code = (
+        "import sys; from llmkit.cli.app import run; code = run(['pretrain', 'tiny.yaml', '--store', 'runs']);"
+        "slow = [m for m in ('torch._dynamo', 'transformers', 'torch._inductor', 'sympy') if m in sys.modules];"
+        "open('slow', 'w').write(repr((code, slow)))"
+    )
+    reading, writing = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=place, stdout=writing, stderr=writing)
+    os.close(writing)
+    os.close(reading)
+    process.wait(60)
+    assert (place / "slow").read_text() == "(0, [])"
+    assert (place / "runs" / "tiny" / "step-000006" / "manifest.json").exists()
+
+
+def test_a_dry_run_tells_what_it_takes_and_leaves_nothing(pretrain, place):
+    done = pretrain("--dry-run", "--json")
+    plan = json.loads(done.out)
+    assert done.code == 0
+    assert plan["tokens"] == 6 * 2 * 2 * 16
+    assert plan["memory_optimizer"] == 2 * plan["memory_weights"] == 8 * plan["parameters"]
+    assert plan["step_seconds"] > 0
+    assert not (place / "runs").exists()
+    pretrain()
+    assert records(place)[0]["parameters"] == plan["parameters"]
+
+
+def test_a_dry_run_refuses_what_cannot_fit(pretrain, place):
+    refused = pretrain("--dry-run", "--set", "model.d_model=16384", "--set", "model.n_layers=1000")
+    assert refused.code in (2, 6)
+    assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize("what", ["missing", "directory", "empty"])
+def test_bad_data_is_one_clear_line(what, pretrain, place):
+    (place / "empty").write_text("")
+    (place / "directory").mkdir()
+    done = pretrain("--set", f"data.train={what}")
+    assert done.code in (4, 74)
+    assert done.err.count("error:") == 1
+    assert "Traceback" not in done.err
+    assert not list((place / "runs").rglob("step-*"))
