@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 SCALES = ("sqrt", "linear", "log")
 _PEAKED_HEADS, _LINKS_EACH = 5, 3
 _HELD_CELLS, _JSON_CELLS = 2**29, 2**24
-LINKS = 10  # that a summary of a head keeps
 
 
 @dataclass(frozen=True)
@@ -183,6 +182,8 @@ def _needs_maps(view: View, out: Output) -> bool:
         return True
     if out.is_terminal:
         return view.all_heads or view.layer is not None or view.head is not None
+    from llmkit.inspection.patterns import LINKS
+
     return view.every or view.hide_sink or view.window is not None or view.top > LINKS
 
 
@@ -333,7 +334,7 @@ def _strongest(scene: Scene, key: tuple[int, int]) -> list[Link]:
     a, b = scene.window
     weights = scene.maps[key].copy()
     weights[:a], weights[b:], weights[:, :a], weights[:, b:] = 0, 0, 0, 0
-    return _links(scene, strongest(weights, scene.view.top, sinks=scene.tokens.sinks))
+    return _links(scene, strongest(weights, scene.view.top, causal=scene.reading.causal, sinks=scene.tokens.sinks))
 
 
 def _links(scene: Scene, links: Sequence[tuple[int, int, float]]) -> list[Link]:
@@ -423,7 +424,7 @@ def _write_svg(scene: Scene, out: Output) -> None:
 
     if scene.query is not None or scene.view.all_heads:
         title, *lines = _drawing(scene, 120, "truecolor")
-        out.write_svg(screen_svg(lines, title=title.plain))
+        out.write_svg(screen_svg(lines, title=title.plain.replace("   ", " · ")))
         return
     head = _one(scene)
     key = (head.layer, head.index)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from llmkit.inspection.patterns import Floats, Scores, score, strongest
+from llmkit.inspection.patterns import LINKS, Floats, Scores, score, strongest
 from llmkit.inspection.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # Maps of all layers are held at once up to this; above it the model runs once per layer.
 _HOLD_BYTES = 512 * 2**20
-_LINKS = 10
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def read_attention(
         for layer, maps in _capture(model, tokens, group).items():
             for index, weights in enumerate(maps):
                 scores = score(weights, tokens.ids, causal=causal, sinks=tokens.sinks)
-                links = strongest(weights, _LINKS, sinks=tokens.sinks)
+                links = strongest(weights, LINKS, causal=causal, sinks=tokens.sinks)
                 described[layer, index] = Head(layer, index, scores, tuple(links))
                 if keep is None or (layer, index) in keep:
                     kept[layer, index] = weights

@@ -11,8 +11,8 @@ one key only. With S the sink keys (position 0 and special tokens):
 Induction and duplicate average over the queries whose token occurs elsewhere, and are None when no token does.
 A head gets the letter of its strongest specific pattern (p, s, i, d) if that holds at least 0.4 of the attention,
 else l if 0.6 of it stays within two tokens, else c (content: it picks single keys for a reason that no rule here
-names, such as what a pronoun stands for) if its queries put 0.4 on one key that is no sink, else b.
-The letters say what a head does on this text, not what it is for.
+names, such as what a pronoun stands for) if its queries put 0.4 more than an even spread on one key that is no sink,
+else b. The letters say what a head does on this text, not what it is for.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ LETTERS = {"previous": "p", "sink": "s", "local": "l", "induction": "i", "duplic
 SPECIFIC_FROM = 0.4
 LOCAL_FROM = 0.6
 NEIGHBOURHOOD = 2
+LINKS = 10  # that a summary of a head keeps
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one head. peak: how sharply its queries pick one key that is no sink (mean of row maxima)."""
+    """Scores of one head. peak: how sharply its queries pick one key that is no sink: the mean of the row maxima, over
+    what an even spread would give, since a query that sees two keys always looks peaked."""
 
     previous: float
     sink: float
@@ -92,7 +94,7 @@ def score(weights: Floats, ids: Sequence[int], *, causal: bool, sinks: Sequence[
         induction=_over_repeats(a, _shifted(np.tril(same, k=-1))),
         duplicate=_over_repeats(a, np.tril(same, k=-1) if causal else same),
         broad=float(np.clip(entropy.mean(), 0.0, 1.0)),
-        peak=float(away.max(1).mean()),
+        peak=float(np.clip(away.max(1) - 1 / visible[speaking], 0.0, 1.0).mean()),
     )
 
 
@@ -130,10 +132,11 @@ def without_sinks(weights: Floats, sinks: Sequence[int]) -> tuple[Floats, float]
     return np.where(rest > 1e-6, shown / np.maximum(rest, 1e-6), 0.0).astype(np.float32), float(hidden.mean())
 
 
-def strongest(weights: Floats, count: int, *, sinks: Sequence[int] = ()) -> list[tuple[int, int, float]]:
-    """The `count` largest (query, key, weight), sink keys and query 0 left out, at most one per query first.
+def strongest(weights: Floats, count: int, *, causal: bool, sinks: Sequence[int] = ()) -> list[tuple[int, int, float]]:
+    """The `count` most telling (query, key, weight), heaviest first: one per query, no sink keys, not query 0.
 
-    One link per query, so that the list says something about `count` different tokens.
+    Telling is what exceeds an even spread over the visible keys: the first queries of a causal map see so few keys
+    that their weights are large whatever the head does.
     """
     a = np.nan_to_num(np.array(weights, dtype=np.float32))
     a[:, list(sinks)] = 0.0
@@ -141,5 +144,6 @@ def strongest(weights: Floats, count: int, *, sinks: Sequence[int] = ()) -> list
         a[list({0, *sinks})] = 0.0
     best = a.argmax(1)
     peaks = a[np.arange(len(a)), best]
-    order = np.argsort(-peaks, kind="stable")[:count]
-    return [(int(i), int(best[i]), float(peaks[i])) for i in order if peaks[i] > 0]
+    visible = np.arange(len(a)) + 1 if causal else np.full(len(a), len(a))
+    chosen = [i for i in np.argsort(1 / visible - peaks, kind="stable") if peaks[i] > 0][:count]
+    return sorted(((int(i), int(best[i]), float(peaks[i])) for i in chosen), key=lambda link: -link[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,6 +30,7 @@ def multiples_lines(
     heads = sorted({head for _, head in maps})
     tokens = len(next(iter(maps.values()), ()))
     size = tile_size(len(heads), width, tokens)
+    size = math.ceil(tokens / math.ceil(tokens / size)) if tokens else size  # cells that pooling leaves
     per_line = max(1, (width - _GUTTER + 1) // (size + 1))
     lines: list[Text] = []
     for layer in layers:

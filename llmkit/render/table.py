@@ -32,7 +32,7 @@ def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width
     shown = [i for i in range(len(columns)) if i == 0 or any(row[i].plain for row in cells)]
     while len(shown) > 1 and sum(wide[i] + 2 for i in shown) - 2 > width:
         over = sum(wide[i] + 2 for i in shown) - 2 - width
-        if wide[0] - over >= 16:
+        if wide[0] - over >= 24:
             wide[0] -= over
             break
         shown.remove(min(shown[1:], key=lambda i: (columns[i].keep, -i)))

@@ -84,9 +84,17 @@ def test_hiding_sinks_renormalizes_and_states_the_mass():
 def test_strongest_links_leave_out_sinks_and_the_first_query():
     weights = MAPS["content"].copy()
     weights[7, 0], weights[0, 0] = 0.99, 1.0
-    links = strongest(weights, 5, sinks=(0,))
+    links = strongest(weights, 5, causal=True, sinks=(0,))
     assert len(links) == 5
     assert len({q for q, _, _ in links}) == 5
     assert all(q != 0 and k != 0 for q, k, _ in links)
     assert [w for _, _, w in links] == sorted((w for _, _, w in links), reverse=True)
     assert all(w == pytest.approx(float(weights[q, k])) for q, k, w in links)
+
+
+def test_early_queries_do_not_win_by_seeing_few_keys():
+    weights = np.tri(T, dtype=np.float32) / np.arange(1, T + 1, dtype=np.float32)[:, None]  # an even spread
+    weights[20, :21] = 0.7 / 20
+    weights[20, 9] = 0.3
+    assert strongest(weights, 1, causal=True, sinks=(0,)) == [(20, 9, pytest.approx(0.3))]
+    assert score(MAPS["broad"], list(range(T)), causal=True).peak == pytest.approx(0, abs=1e-6)

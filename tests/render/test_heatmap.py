@@ -140,3 +140,10 @@ def test_thumbnails_grow_with_the_room():
     assert tile_size(12, 120, 24) == 8
     assert tile_size(4, 80, 24) == 16
     assert tile_size(4, 80, 3) == 3
+
+
+def test_headings_stand_over_their_thumbnails():
+    one = causal_map(33)
+    lines = multiples_lines({(0, h): one for h in range(4)}, causal=True, width=80, palette="none")
+    heading, first = lines[0].plain, lines[1].plain
+    assert [heading.index(f"h{h}") for h in range(4)] == [i for i, c in enumerate(first) if c != " " and i >= 5][:4]
