@@ -53,11 +53,7 @@ class Embeddings(nn.Module):
         self.added = nn.ModuleDict(dict(added or {}))
         self.norm = norm or nn.Identity()
         self.dropout = nn.Dropout(dropout)
-
-    @property
-    def limit(self) -> int:
-        """Most positions that can be embedded; very large where positions enter elsewhere."""
-        return min((int(part.limit) for part in self.added.values()), default=sys.maxsize)  # type: ignore[arg-type]
+        self.limit = min([sys.maxsize, *(int(part.limit) for part in self.added.values())])  # type: ignore[arg-type]
 
     def forward(self, ids: Tensor, positions: Tensor, segments: Tensor | None) -> Tensor:
         x = self.token(ids)

@@ -53,9 +53,12 @@ def load_into(
             f"the checkpoint holds tensor {_list(left)}, which the model of its config.json has no place for",
             "the config.json beside it may belong to another model",
         )
+    for _, parameter, rule, sources in plan:
+        _check_tensors(parameter, rule, sources, stored)
+    # Nothing was written so far: a refused checkpoint leaves the model as it was.
     owners = _owners(model)
-    for name, parameter, rule, sources in plan:
-        value = _joined(name, parameter, rule, sources, stored)
+    for _, parameter, rule, sources in plan:
+        value = rule.join([stored[source] for source in sources])
         if parameter.is_meta:
             fresh_parameter = nn.Parameter(value.contiguous(), requires_grad=parameter.requires_grad)
             for module, attribute in owners[id(parameter)]:
@@ -161,20 +164,17 @@ def _check_aliases(rules: Rules, names: Sequence[str], stored: _Stored) -> set[s
     return seen
 
 
-def _joined(name: str, parameter: nn.Parameter, rule: Rule, found: Sequence[str], stored: _Stored) -> Tensor:
-    parts = [stored[f] for f in found]
-    expected = [tuple(part.shape) for part in rule.split(parameter.detach())]
-    for file_name, part, shape in zip(found, parts, expected, strict=True):
-        if tuple(part.shape) != shape:
+def _check_tensors(parameter: nn.Parameter, rule: Rule, sources: Sequence[str], stored: _Stored) -> None:
+    for source, expected in zip(sources, rule.split(parameter.detach()), strict=True):
+        tensor = stored[source]
+        if tensor.shape != expected.shape:
             raise InputRefused(
-                f"tensor {file_name!r} is {tuple(part.shape)}; the model of its config.json expects {shape}",
+                f"tensor {source!r} is {tuple(tensor.shape)}; "
+                f"the model of its config.json expects {tuple(expected.shape)}",
                 "the config.json beside it may belong to another model",
             )
-        if part.is_floating_point() != parameter.is_floating_point():
-            raise InputRefused(f"tensor {file_name!r} holds {str(part.dtype).removeprefix('torch.')}, not floats")
-    value = rule.join(parts)
-    assert value.shape == parameter.shape, (name, value.shape, parameter.shape)
-    return value
+        if tensor.is_floating_point() != parameter.is_floating_point():
+            raise InputRefused(f"tensor {source!r} holds {str(tensor.dtype).removeprefix('torch.')}, not floats")
 
 
 def _ignored(rule: Rule | Ignore, name: str) -> bool:

@@ -66,22 +66,7 @@ def config_from_hf(raw: Mapping[str, object]) -> LlamaConfig:
     r.refuse("pruned_heads", {}, because="it removes single attention heads")
     vocab_size = r.whole("vocab_size", default=32000)
     head = r.head(HEADS, default="causal_lm")
-    # transformers 5 writes one table `rope_parameters`; older files have `rope_theta` and `rope_scaling` beside it.
-    table = r.get("rope_scaling", "rope_parameters", default={})
-    if not isinstance(table, Mapping):
-        raise r.wrong("rope_parameters", table, "a table")
-    if any(isinstance(entry, Mapping) for entry in table.values()):
-        raise r.wrong("rope_parameters", table, "one table for all layers")
-    rope = HfConfig(dict(raw) | dict(table), "LLaMA")
-    proportional = rope.raw.get("rope_type", rope.raw.get("type")) == "proportional"
-    if not proportional:
-        rope.refuse("partial_rotary_factor", 1, 1.0, because="LLaMA rotates whole heads")
-    scaling = dict(table)
-    for outside in ("original_max_position_embeddings",):  # stored beside the table, it wins in transformers too
-        if raw.get(outside) is not None:
-            scaling[outside] = raw[outside]
-    if proportional and raw.get("partial_rotary_factor") is not None:
-        scaling.setdefault("partial_rotary_factor", raw["partial_rotary_factor"])
+    rope_theta, rope_scaling = _rope_from_hf(r)
     return r.make(
         LlamaConfig,
         vocab_size=vocab_size,
@@ -96,8 +81,8 @@ def config_from_hf(raw: Mapping[str, object]) -> LlamaConfig:
         norm_eps=r.number("rms_norm_eps", default=1e-6),
         dropout=r.number("hidden_dropout_prob", default=0.0),
         attention_dropout=r.number("attention_dropout", default=0.0),
-        rope_theta=float(rope.number("rope_theta", default=10000.0)),
-        rope_scaling=scaling,
+        rope_theta=rope_theta,
+        rope_scaling=rope_scaling,
         attention_bias=r.flag("attention_bias", default=False),
         ffn_bias=r.flag("mlp_bias", default=False),
         init_std=r.number("initializer_range", default=0.02),
@@ -106,6 +91,27 @@ def config_from_hf(raw: Mapping[str, object]) -> LlamaConfig:
         labels=r.labels(head),
         **r.token_ids(vocab_size, bos_token_id=1, eos_token_id=2),
     )
+
+
+def _rope_from_hf(r: HfConfig) -> tuple[float, dict[str, Any]]:
+    """theta and scaling. transformers 5 writes one table `rope_parameters`; older files have `rope_theta` and a table
+    `rope_scaling`, which wins where both are."""
+    key = "rope_scaling" if r.raw.get("rope_scaling") else "rope_parameters"
+    table = r.get(key, default={})
+    if not isinstance(table, Mapping):
+        raise r.wrong(key, table, "a table")
+    if any(isinstance(entry, Mapping) for entry in table.values()):
+        raise r.wrong(key, table, "one table for all layers")
+    both = HfConfig({**r.raw, **table}, r.title)
+    scaling = dict(table)
+    if scaling.get("rope_type", scaling.get("type")) == "proportional":
+        scaling["partial_rotary_factor"] = both.number("partial_rotary_factor", default=1.0)
+    else:
+        both.refuse("partial_rotary_factor", 1, 1.0, because="LLaMA rotates whole heads")
+    outside = r.whole("original_max_position_embeddings", default=None)
+    if outside is not None:
+        scaling["original_max_position_embeddings"] = outside  # beside the table, it wins in transformers too
+    return float(both.number("rope_theta", default=10000.0)), scaling
 
 
 def config_to_hf(c: LlamaConfig) -> dict[str, object]:

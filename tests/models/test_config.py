@@ -1,0 +1,202 @@
+"""Configurations: legal values only, strict reading of config.json, no torch."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from llmkit.errors import InputRefused, UsageError
+from llmkit.models.registry import family_names, family_of, load_family
+
+SIZES = {"vocab_size": 100, "d_model": 48, "n_layers": 2, "n_heads": 4}
+
+
+def make(name, **more):
+    return load_family(name).config_class(**{**SIZES, **more})
+
+
+def read(name, **raw):
+    return load_family(name).config_from_hf({"model_type": name, **raw})
+
+
+def test_descriptions_need_no_torch():
+    code = (
+        "import sys; from llmkit.models.registry import *\n"
+        "for n in family_names():\n"
+        "    f = load_family(n)\n"
+        "    f.config_from_hf(f.config_to_hf(f.config_class(vocab_size=9, d_model=8, n_layers=1, n_heads=2)))\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_families_are_refused_with_the_nearest():
+    with pytest.raises(UsageError, match="no model family 'lama'") as caught:
+        load_family("lama")
+    assert "llama" in caught.value.hint
+    with pytest.raises(UsageError):
+        load_family("../config")
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_records_are_complete(name):
+    family = load_family(name)
+    assert family.name == name
+    assert all((family.title, family.paper, family.peculiar))
+    assert set(family.heads) == set(family.config_class.HEADS)
+    assert family_of(make(name)) is family
+    assert next(iter(family.heads)) == make(name).head
+
+
+@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize(
+    ("field", "value", "legal"),
+    [
+        ("d_model", 10**12, "between 1 and 65536"),
+        ("d_model", 0, "between 1 and 65536"),
+        ("d_model", 48.0, "a whole number"),
+        ("d_model", True, "a whole number"),
+        ("n_layers", "2", "a whole number"),
+        ("n_heads", 5, "multiple of n_heads, which is 5"),
+        ("n_heads", -1, "between 1 and 1024"),
+        ("vocab_size", 2**24 + 1, "between 1 and 16777216"),
+        ("dropout", 1.5, "between 0.0 and 1.0"),
+        ("dropout", float("nan"), "between 0.0 and 1.0"),
+        ("norm_eps", None, "a number"),
+        ("tie_embeddings", 1, "true or false"),
+        ("activation", "gelo", "must be one of"),
+        ("head", "backbon", "must be one of"),
+        ("labels", ("a",), "other heads none"),
+    ],
+)
+def test_illegal_values_are_refused_by_name(name, field, value, legal):
+    with pytest.raises(UsageError) as caught:
+        make(name, **{field: value})
+    assert field in caught.value.message
+    assert legal in caught.value.message
+
+
+def test_sizes_left_out_follow_from_the_others():
+    llama = make("llama", n_kv_heads=2)
+    assert (llama.head_dim, llama.n_kv_heads, llama.d_ff) == (12, 2, 128)
+    assert make("gpt2").d_ff == 192
+    assert make("gpt2").n_kv_heads == 4
+    assert dataclasses.replace(llama, n_layers=7).d_ff == 128
+
+
+def test_grouped_heads_must_divide():
+    with pytest.raises(UsageError, match="n_kv_heads is 3; it must divide n_heads, which is 4"):
+        make("llama", n_kv_heads=3)
+    with pytest.raises(UsageError, match="head_dim is 7"):
+        make("llama", head_dim=7)
+    with pytest.raises(UsageError, match="n_kv_heads is 2") as caught:
+        make("bert", n_kv_heads=2)
+    assert caught.value.hint == "leave n_kv_heads and head_dim out"
+
+
+def test_stop_ids_keep_every_end_of_text():
+    config = read("llama", eos_token_id=[5, 9, 11], vocab_size=100)
+    assert config.stop_ids == (5, 9, 11)
+    assert load_family("llama").config_to_hf(config)["eos_token_id"] == [5, 9, 11]
+    assert make("llama").stop_ids == ()
+
+
+def test_absent_keys_mean_what_transformers_assumes_and_null_means_none():
+    assert read("llama").eos_id == 2
+    assert read("llama", eos_token_id=None).eos_id is None
+    assert read("bert").pad_id == 0
+    assert read("llama", pad_token_id=-1).pad_id is None
+    assert read("gpt2").vocab_size == 50257
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("bert", "is_decoder", True),
+        ("bert", "add_cross_attention", True),
+        ("bert", "position_embedding_type", "relative_key"),
+        ("bert", "hidden_act", "prelu"),
+        ("bert", "hidden_act", ["gelu"]),
+        ("bert", "hidden_size", 10**12),
+        ("bert", "hidden_size", "768"),
+        ("bert", "num_attention_heads", 7),
+        ("bert", "pruned_heads", {"1": [0]}),
+        ("bert", "architectures", ["BertForQuestionAnswering"]),
+        ("bert", "architectures", "BertModel"),
+        ("gpt2", "add_cross_attention", True),
+        ("gpt2", "scale_attn_weights", "yes"),
+        ("gpt2", "quantization_config", {"bits": 4}),
+        ("llama", "num_key_value_heads", 5),
+        ("llama", "rope_scaling", {"type": "spiral", "factor": 2.0}),
+        ("llama", "rope_scaling", {"type": "linear"}),
+        ("llama", "rope_scaling", {"type": "linear", "factor": -1}),
+        ("llama", "rope_scaling", {"type": "linear", "factor": float("inf")}),
+        ("llama", "rope_scaling", {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}),
+        ("llama", "rope_scaling", "linear"),
+        ("llama", "rope_parameters", {"full_attention": {"rope_type": "default"}}),
+        ("llama", "partial_rotary_factor", 0.5),
+        ("llama", "rope_theta", 0),
+        ("llama", "head_dim", 5),
+    ],
+)
+def test_what_would_change_the_computation_is_refused(name, key, value):
+    with pytest.raises(InputRefused) as caught:
+        read(name, **{key: value})
+    named = {"num_attention_heads": "n_heads", "num_key_value_heads": "n_kv_heads", "hidden_act": "act"}
+    words = (key, named.get(key, key), "rope_type", "factor", "d_model", "architecture")
+    assert any(word in caught.value.message for word in words)
+    assert "\n" not in caught.value.message
+
+
+def test_harmless_keys_are_ignored():
+    config = read("bert", use_cache=True, gradient_checkpointing=False, position_embedding_type="absolute", foo={})
+    assert config == read("bert")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"id2label": {}},
+        {"id2label": {"0": "a", "2": "b"}},
+        {"id2label": {"0": 3}},
+        {"num_labels": 0},
+        {"num_labels": 10**9},
+        {"id2label": ["a"]},
+    ],
+)
+def test_broken_label_tables_are_refused(raw):
+    with pytest.raises(InputRefused):
+        read("bert", architectures=["BertForSequenceClassification"], **raw)
+
+
+def test_labels_keep_their_order():
+    config = read("bert", architectures=["BertForSequenceClassification"], id2label={"1": "bad", "0": "good"})
+    assert config.labels == ("good", "bad")
+    assert load_family("bert").config_to_hf(config)["label2id"] == {"good": 0, "bad": 1}
+    assert read("gpt2", architectures=["GPT2ForSequenceClassification"]).labels == ("LABEL_0", "LABEL_1")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"rope_theta": 777.0}, {"rope_parameters": {"rope_type": "default", "rope_theta": 777.0}}),
+        (
+            {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            {"rope_parameters": {"rope_type": "linear", "rope_theta": 5e5, "factor": 2.0}},
+        ),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": 4.0}, "original_max_position_embeddings": 99},
+            {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 99}},
+        ),
+    ],
+)
+def test_old_and_new_rope_settings_read_alike(old, new):
+    from transformers import LlamaConfig
+
+    ours = read("llama", **old)
+    assert ours == read("llama", **new)
+    theirs = LlamaConfig(**old)
+    theirs.standardize_rope_params()  # as its rotary embedding does before it computes
+    stored = load_family("llama").config_to_hf(ours)["rope_parameters"]
+    assert stored == {k: v for k, v in theirs.rope_parameters.items() if k in stored}

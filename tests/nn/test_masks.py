@@ -1,0 +1,84 @@
+"""make_mask picks the cheapest mask that lets each query see what it may, and nothing else."""
+
+import pytest
+import torch
+
+from llmkit.nn.kernels import attention_weights, eager_attention, fused_attention
+from llmkit.nn.masks import AttentionMask, make_mask
+
+
+def visible(mask, queries, keys):
+    """(batch, queries, keys) booleans: where attention weights are not zero."""
+    q, k = torch.zeros(2, 1, queries, 4), torch.zeros(2, 1, keys, 4)
+    return attention_weights(q, k, mask, scale=1.0)[:, 0] > 0
+
+
+def allowed(queries, keys, causal, key_mask=None):
+    """The definition, spelled out token by token."""
+    table = torch.zeros(2, queries, keys, dtype=torch.bool)
+    for b in range(2):
+        for i in range(queries):
+            for j in range(keys):
+                real = key_mask is None or bool(key_mask[b, j])
+                table[b, i, j] = real and (not causal or j <= keys - queries + i)
+    return table
+
+
+def test_without_padding_no_matrix_is_built():
+    assert make_mask(5, 5, causal=False) == AttentionMask(None, False)
+    assert make_mask(5, 5, causal=True) == AttentionMask(None, True)
+    assert make_mask(1, 9, causal=True) == AttentionMask(None, False)
+
+
+def test_the_kernel_flag_is_never_used_when_a_cache_makes_keys_longer():
+    mask = make_mask(3, 8, causal=True)
+    assert not mask.causal
+    assert mask.bias is not None
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(6, 6), (1, 6), (3, 6), (2, 7)])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("side", [None, "left", "right"])
+def test_each_query_sees_what_it_may(queries, keys, causal, side):
+    key_mask = None
+    if side:
+        key_mask = torch.ones(2, keys, dtype=torch.long)
+        key_mask[1, :2] = side != "left"
+        key_mask[1, -2:] &= int(side != "right")
+    expected = allowed(queries, keys, causal, key_mask)
+    got = visible(make_mask(queries, keys, causal=causal, key_mask=key_mask), queries, keys)
+    seeing = expected.any(-1)
+    assert torch.equal(got[seeing], expected[seeing])
+    assert got[~seeing].all(), "a query that may see nothing sees everything, so that nothing becomes NaN"
+
+
+def test_a_score_bias_is_added_and_padding_still_hides():
+    bias = torch.randn(1, 2, 4, 4)
+    alone = make_mask(4, 4, causal=False, score_bias=bias)
+    assert alone.bias is bias
+    both = make_mask(4, 4, causal=True, key_mask=torch.tensor([[1, 1, 0, 1]]), score_bias=bias)
+    assert torch.equal(both.bias[0, :, 3, :2], bias[0, :, 3, :2])
+    assert both.bias[0, 0, 3, 2] == -float("inf")
+    assert both.bias[0, 0, 1, 3] == -float("inf")
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("queries", [1, 3, 7])
+@pytest.mark.parametrize("padded", [False, True])
+def test_both_kernels_agree(kv_heads, queries, padded):
+    torch.manual_seed(0)
+    q, k, v = torch.randn(2, 4, queries, 8), torch.randn(2, kv_heads, 7, 8), torch.randn(2, kv_heads, 7, 8)
+    key_mask = torch.tensor([[1] * 7, [0, 0, 1, 1, 1, 1, 1]]) if padded else None
+    mask = make_mask(queries, 7, causal=True, key_mask=key_mask)
+    fused = fused_attention(q, k, v, mask, scale=0.7, dropout=0.0)
+    eager = eager_attention(q, k, v, mask, scale=0.7, dropout=0.0)
+    assert torch.allclose(fused, eager, atol=1e-6)
+    assert fused.isfinite().all()
+
+
+def test_half_precision_masks_do_not_overflow():
+    mask = make_mask(4, 6, causal=True, key_mask=torch.tensor([[0, 0, 0, 0, 1, 1]]), dtype=torch.float16)
+    assert mask.bias.dtype == torch.float16
+    q = torch.full((1, 1, 4, 2), 200.0, dtype=torch.float16)
+    out = fused_attention(q, q.repeat(1, 1, 2, 1)[:, :, :6], torch.ones(1, 1, 6, 2).half(), mask, scale=1, dropout=0)
+    assert out.isfinite().all()
