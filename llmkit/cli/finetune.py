@@ -84,4 +84,12 @@ def finetune(
             for result in results:
                 for line in confusion_lines(result):
                     talk.say(line)
-        end(tuned.outcome.reason, tuned.outcome.step, directory.path, stop, talk, results=results)
+        end(
+            tuned.outcome.reason,
+            tuned.outcome.step,
+            directory.path,
+            stop,
+            talk,
+            hint='echo "..." | llmkit predict',
+            results=results,
+        )

@@ -60,4 +60,6 @@ def pretrain(
             listeners=talk.listeners,
             stop=stop,
         )
-        end(outcome.reason, outcome.step, directory.path, stop, talk)
+        is_causal = chosen.objective.name == "causal"
+        hint = 'llmkit generate --prompt "..."' if is_causal else 'llmkit predict "Some words and a [MASK]."'
+        end(outcome.reason, outcome.step, directory.path, stop, talk, hint=hint)

@@ -130,14 +130,19 @@ def say_finished(resumption: Resumption, directory: Path, talk: Talk) -> None:
     )
 
 
-def end(reason: str, step: int, directory: Path, stop: StopRequest, talk: Talk, **more: Any) -> None:
-    """The last words: how the run ended on stderr, its directory on stdout. more: further keys for `--json`."""
+def end(reason: str, step: int, directory: Path, stop: StopRequest, talk: Talk, *, hint: str = "", **more: Any) -> None:
+    """The last words: how the run ended on stderr, its directory on stdout.
+
+    hint: what to do next, for people; more: further keys for `--json`.
+    """
     talk.close()
     if reason == "stopped":
         talk.last_word(
             f"stopped by {stop.name} at step {step}; checkpoint saved ({directory}@{step}). "
             "Run the same command to go on."
         )
+    elif talk.panel is not None and hint:
+        talk.say(f"next: {hint}")
     put_result(directory, step, talk, **more)
     if reason == "stopped":
         raise typer.Exit(stop.exit_code)

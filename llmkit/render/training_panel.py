@@ -46,6 +46,14 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def score(name: str, value: float) -> str:
+    """A score as `loss 1.234` or `masked accuracy 45.6%`."""
+    words = name.replace("_", " ")
+    if name.endswith(("accuracy", "f1")):
+        return f"{words} {100 * value:.1f}%"
+    return f"{words} {value:.4g}" if value >= 100 else f"{words} {value:.3f}"
+
+
 class TrainingPanel:
     """Takes the records of a run as they come and keeps a picture of it on a terminal."""
 
@@ -97,7 +105,7 @@ class TrainingPanel:
         lines = [self._header(), self._progress(), self._loss(), self._rates(), *self._scores()]
         lines += [self._sample(), self._checkpoint()]
         table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim", no_wrap=True)
+        table.add_column(style="dim", no_wrap=True, min_width=8)
         table.add_column(no_wrap=True, overflow="ellipsis")
         for name, body in filter(None, lines):
             table.add_row(name, body)
@@ -107,7 +115,8 @@ class TrainingPanel:
         start = self.latest.get("start")
         if start is None:
             return None
-        where = f"{start['device']}, {start['threads']} threads" if start["device"] == "cpu" else start["device"]
+        threads = f"{start['threads']} thread{'s' if start['threads'] > 1 else ''}"
+        where = f"{start['device']}, {threads}" if start["device"] == "cpu" else str(start["device"])
         text = Text(safe_line(str(start["run"])), style="bold")
         text.append(
             f"  {count(start['parameters'])} parameters  {count(start['examples'])} examples  ", style="not bold"
@@ -154,9 +163,10 @@ class TrainingPanel:
         record = self.latest.get("eval")
         if record is None:
             return []
-        found = [f"{k} {v:.4f}" for k, v in record.items() if k not in _EVAL_KEYS and v is not None]
-        text = Text("  ".join(found))
-        text.append(f"  at step {record['step']:,}" + ("  best so far" if record["better"] else ""), style="dim")
+        best = ", best so far" if record["better"] else ""
+        text = Text(f"step {record['step']:,}{best}", style="dim")
+        found = [score(k, v) for k, v in record.items() if k not in _EVAL_KEYS and v is not None]
+        text.append("  " + "  ".join(found), style="not dim")
         return [("held out", text)]
 
     def _sample(self) -> tuple[str, Text] | None:

@@ -154,13 +154,10 @@ class Masked:
                 pairs += len(batch.pair_labels)
         nats, hits, pair_nats, pair_hits = sums.tolist()
         mean = nats / tokens
-        scores = {
-            "loss": mean + (pair_nats / pairs if pairs else 0.0),
-            "masked_loss": mean,
-            "perplexity": math.exp(min(mean, 700.0)),
-            "masked_accuracy": hits / tokens,
-        }
-        return scores | ({"next_sentence_accuracy": pair_hits / pairs} if pairs else {})
+        scores = {"loss": mean + (pair_nats / pairs if pairs else 0.0), "masked_accuracy": hits / tokens}
+        if pairs:
+            scores["next_sentence_accuracy"] = pair_hits / pairs
+        return scores | {"masked_loss": mean, "perplexity": math.exp(min(mean, 700.0))}
 
     def sample(self, model: EncoderModel, step: int) -> tuple[str, str] | None:
         """A sentence with a hole, and what the model puts there."""
