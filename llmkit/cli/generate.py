@@ -105,8 +105,11 @@ def generate(
     talk = Talk(quiet=quiet)
 
     from llmkit.api import load
+    from llmkit.generation.layout import WORTH_IT, lay_out_for_decoding
 
     loaded = load(path.absolute(), device=device, dtype=dtype)
+    if jsonl is not None or max_tokens >= WORTH_IT:
+        lay_out_for_decoding(loaded.model)
     work = {"n": n, "stop": stops, "with_logprobs": logprobs, "batch_size": batch_size, "notice": talk.note}
     if text is None:
         assert jsonl is not None
