@@ -65,15 +65,15 @@ def measure(plan: Plan) -> Iterator[Result]:
     }
     plan.notice(f"generate: {describe(plan, model)}, prompt {len(prompt)}, then {new} tokens")
     times = interleaved(cases, trials=plan.trials, budget=plan.budget)
-    speed = weights / times["read"].median / 1e9
+    speed = weights / times["read"].best / 1e9
     yield rated(
-        "generate", "decode", "tok", new, times["decode"], limit=1 / times["read"].median,
+        "generate", "decode", "tok", new, times["decode"], limit=1 / times["read"].best,
         limit_name=f"reading weights, {speed:.1f} GB/s", peak_bytes=peak_bytes(decode, plan.device),
         detail={"weight_bytes": float(weights), "limit_gb_per_s": speed, "prompt": float(len(prompt))},
     )  # fmt: skip
-    gemm = len(prompt) * forward_flops(inner) / times["products"].median / 1e9
+    gemm = len(prompt) * forward_flops(inner) / times["products"].best / 1e9
     yield rated(
-        "generate", "prefill", "tok", len(prompt), times["prefill"], limit=len(prompt) / times["products"].median,
+        "generate", "prefill", "tok", len(prompt), times["prefill"], limit=len(prompt) / times["products"].best,
         limit_name=f"products, {gemm:.0f} GFLOP/s", peak_bytes=peak_bytes(prefill, plan.device),
         detail={"limit_gflop_per_s": gemm},
     )  # fmt: skip

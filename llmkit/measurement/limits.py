@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,9 +50,7 @@ def attention_flops(model: Model, tokens: int) -> float:
 
 
 def gemm_case(shapes: Counter[tuple[int, int]], rows: int, dtype: torch.dtype, device: str) -> Case:
-    """A case that times one product of each shape for `rows` tokens and returns the seconds for all of them."""
-    import time
-
+    """A case that times the products of each shape for `rows` tokens and returns the seconds for all of them."""
     inputs = {
         shape: (torch.randn(rows, shape[1], device=device).to(dtype), torch.randn(*shape, device=device).to(dtype))
         for shape in shapes
@@ -60,25 +60,32 @@ def gemm_case(shapes: Counter[tuple[int, int]], rows: int, dtype: torch.dtype, d
     def run() -> float:
         total = 0.0
         for shape, (x, weight) in inputs.items():
-            sync(device)
-            start = time.perf_counter()
-            torch.nn.functional.linear(x, weight)
-            sync(device)
-            total += (time.perf_counter() - start) * shapes[shape]
+            total += best_of(partial(torch.nn.functional.linear, x, weight), device) * shapes[shape]
         return total
 
     return run
 
 
-def read_case(n_bytes: int, device: str) -> Callable[[], None]:
-    """A case that reads `n_bytes` of float32 weights once, as a matrix times a vector does."""
+def read_case(n_bytes: int, device: str) -> Case:
+    """A case that reads `n_bytes` of float32 weights, as a matrix times a vector does, and returns the seconds."""
     columns = 1024
     matrix = torch.randn(max(1, n_bytes // 4 // columns), columns, device=device)
     vector = torch.randn(columns, device=device)
 
     @torch.inference_mode()
-    def run() -> None:
-        torch.mv(matrix, vector)
-        sync(device)
+    def run() -> float:
+        return best_of(lambda: torch.mv(matrix, vector), device)
 
     return run
+
+
+def best_of(work: Callable[[], object], device: str, times: int = 3) -> float:
+    """Seconds of the fastest of a few calls in a row: a limit is what the machine can do when nothing disturbs it."""
+    fastest = float("inf")
+    for _ in range(times):
+        sync(device)
+        start = time.perf_counter()
+        work()
+        sync(device)
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest

@@ -40,7 +40,7 @@ def measure(plan: Plan) -> Iterator[Result]:
     times = interleaved(cases, trials=plan.trials, budget=plan.budget)
     flops = 3 * (forward_flops(shapes) + attention_flops(model, seq))
     for dtype in ("float32", "bfloat16"):
-        products = times[f"{dtype} products"].median
+        products = times[f"{dtype} products"].best
         gemm = tokens * forward_flops(shapes) / products / 1e9
         detail = {
             "step_seconds": times[dtype].median,
