@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from llmkit.models.shells import Model
@@ -49,19 +50,29 @@ def attention_flops(model: Model, tokens: int) -> float:
     return 4.0 * c.n_layers * c.n_heads * c.head_dim * tokens * (0.5 if model.is_causal else 1.0)
 
 
-def gemm_case(shapes: Counter[tuple[int, int]], rows: int, dtype: torch.dtype, device: str) -> Case:
-    """A case that times the products of each shape for `rows` tokens and returns the seconds for all of them."""
-    inputs = {
-        shape: (torch.randn(rows, shape[1], device=device).to(dtype), torch.randn(*shape, device=device).to(dtype))
-        for shape in shapes
-    }
+def gemm_case(
+    shapes: Counter[tuple[int, int]], rows: int, dtype: torch.dtype, device: str, *, backward: bool = False
+) -> Case:
+    """A case that times the products of each shape for `rows` tokens and returns the seconds for all of them.
+
+    backward: also the products that give the gradients of input and weight, which differ in speed. Results go into
+    memory that is there already: fetching new pages for a large one would take as long as the product.
+    """
+
+    def empty(*shape: int) -> Tensor:
+        return torch.zeros(shape, device=device, dtype=dtype)
+
+    products: list[tuple[int, Tensor, Tensor, Tensor]] = []
+    for (out, into), count in shapes.items():
+        x, weight, y = empty(rows, into).normal_(), empty(out, into).normal_(), empty(rows, out)
+        products.append((count, x, weight.t(), y))
+        if backward:
+            dy = empty(rows, out).normal_()
+            products += [(count, dy, weight, empty(rows, into)), (count, dy.t(), x, empty(out, into))]
 
     @torch.inference_mode()
     def run() -> float:
-        total = 0.0
-        for shape, (x, weight) in inputs.items():
-            total += best_of(partial(torch.nn.functional.linear, x, weight), device) * shapes[shape]
-        return total
+        return sum(count * best_of(partial(torch.mm, a, b, out=c), device) for count, a, b, c in products)
 
     return run
 
