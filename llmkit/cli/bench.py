@@ -10,7 +10,7 @@ import typer
 from llmkit.cli.options import Device, Json, Quiet, Store
 
 if TYPE_CHECKING:
-    from llmkit.cli.inspect_tree import Output
+    from llmkit.cli.output import Output
     from llmkit.measurement.compare import Change
     from llmkit.measurement.result import Result, Shape
 
@@ -55,7 +55,8 @@ def bench(
     llmkit bench train --trials 15     training steps in float32 and bfloat16
     llmkit bench --json > before.json  then: llmkit bench --baseline before.json --fail-over 5%
     """
-    from llmkit.cli.inspect_tree import Output, find_model
+    from llmkit.cli.inspect_tree import find_model
+    from llmkit.cli.output import Output
     from llmkit.errors import CheckFailed, UsageError
     from llmkit.measurement.compare import compare, parse_percent, read_baseline
     from llmkit.measurement.machine import describe_machine

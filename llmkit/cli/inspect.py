@@ -78,13 +78,16 @@ def inspect(
     llmkit inspect tiny@500 --diff tiny@1000         what training changed
     """
     from llmkit.checkpoint.refs import default_store
-    from llmkit.cli.inspect_tree import Output, find_model, show_differences, show_neighbours, show_stats, show_tree
+    from llmkit.cli.inspect_numbers import show_differences, show_neighbours, show_stats
+    from llmkit.cli.inspect_tree import find_model, show_tree
+    from llmkit.cli.output import Output
 
     place = default_store(store)
     out = Output(as_json=json, quiet=quiet, svg=svg)
     path = find_model(ref, place, quiet)
     if text is not None:
-        from llmkit.cli.inspect_attention import View, show_attention
+        from llmkit.cli.attention_scene import View
+        from llmkit.cli.inspect_attention import show_attention
 
         view = View(layer, head, all_heads, query, hide_sink, window, scale, top, every, save)
         show_attention(path, text, view, out, device)

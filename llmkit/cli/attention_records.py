@@ -1,0 +1,85 @@
+"""Attention for programs: tab-separated links, JSON, safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmkit.cli.attention_scene import Scene, strongest_links
+from llmkit.cli.output import Output
+from llmkit.errors import StorageError
+
+
+def records(scene: Scene) -> Iterator[tuple[object, ...]]:
+    """layer, head, query, key, weight; query and key are token@position, with tabs and controls escaped."""
+    ends = [f"{json.dumps(name, ensure_ascii=False)[1:-1]}@{i}" for i, name in enumerate(scene.tokens.names)]
+    a, b = scene.window
+    layers, heads = (1 + max(k[i] for k in scene.reading.heads) for i in (0, 1))
+    for layer, head in scene.view.chosen(layers, heads):
+        if (layer, head) not in scene.maps:
+            for q, k, weight in scene.reading.heads[layer, head].links[: scene.view.top]:
+                yield layer, head, ends[q], ends[k], f"{weight:.6f}"
+            continue
+        weights = scene.maps[layer, head]
+        if scene.view.every:
+            queries = range(a, b) if scene.query is None else [scene.query]
+            pairs = ((q, k) for q in queries for k in range(a, min(b, q + 1) if scene.reading.causal else b))
+            rows: Iterator[tuple[int, int, float]] = ((q, k, float(weights[q, k])) for q, k in pairs)
+        elif scene.query is not None:
+            order = sorted(range(a, b), key=lambda k: -float(weights[scene.query, k]))[: scene.view.top]
+            rows = ((scene.query, k, float(weights[scene.query, k])) for k in order)
+        else:
+            rows = ((link.query_at, link.key_at, link.weight) for link in strongest_links(scene, (layer, head)))
+        for q, k, weight in rows:
+            yield layer, head, ends[q], ends[k], f"{weight:.6f}"
+
+
+def as_json(scene: Scene) -> dict[str, Any]:
+    """Tokens, scores, links and whole maps as nested lists."""
+    tokens, heads = scene.tokens, []
+    for key, head in sorted(scene.reading.heads.items()):
+        if key not in scene.maps:
+            continue
+        scores = asdict(head.scores)
+        heads.append(
+            {
+                "layer": head.layer,
+                "head": head.index,
+                "kind": head.scores.kind,
+                "scores": {name: None if v is None else round(v, 6) for name, v in scores.items()},
+                "hidden_mass": scene.hidden.get(key),
+                "links": [[q, k, round(w, 7)] for q, k, w in head.links],
+                "weights": [[round(float(w), 7) for w in row] for row in scene.maps[key]],
+            }
+        )
+    return {
+        "schema": "llmkit/inspect-attention/1",
+        "name": scene.name,
+        "causal": scene.reading.causal,
+        "tokens": list(tokens.names),
+        "ids": list(tokens.ids),
+        "special": list(tokens.special),
+        "dropped": tokens.dropped,
+        "query": scene.query,
+        "heads": heads,
+    }
+
+
+def save(scene: Scene, path: Path, out: Output) -> None:
+    """Maps as `layer.L.head.H`, each (T, T) float32, with the tokens in the metadata."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    tensors = {f"layer.{a}.head.{b}": np.ascontiguousarray(m) for (a, b), m in sorted(scene.maps.items())}
+    tensors["ids"] = np.array(scene.tokens.ids, dtype=np.int64)
+    metadata = {"tokens": json.dumps(scene.tokens.names), "model": scene.name, "causal": str(scene.reading.causal)}
+    try:
+        save_file(tensors, str(path), metadata=metadata)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # the library's own error type wraps the system's text
+        raise StorageError(f"{path}: {error}") from error
+    out.note(f"wrote {path}")

@@ -1,0 +1,91 @@
+"""Where results go: a drawing on a terminal, records in a pipe, one JSON object, a picture in a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmkit.errors import StorageError
+from llmkit.render.console import is_terminal, make_console, palette, wants_color, width
+from llmkit.render.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from llmkit.render.palette import Palette
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where and how results go: a terminal drawing, records in a pipe, one JSON object, a picture."""
+
+    as_json: bool = False
+    quiet: bool = False
+    svg: Path | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return not self.as_json and is_terminal(sys.stdout)
+
+    @property
+    def palette(self) -> Palette:
+        return palette() if wants_color(sys.stdout) else "none"
+
+    @property
+    def width(self) -> int:
+        return max(20, width(sys.stdout))
+
+    def draw(self, lines: Iterable[Text]) -> None:
+        """Print drawn lines on the terminal."""
+        console = make_console(sys.stdout)
+        for line in lines:
+            console.print(line, soft_wrap=True)
+
+    def records(self, rows: Iterable[Sequence[object]]) -> None:
+        """Print tab-separated records, one a line."""
+        for row in rows:
+            print("\t".join(map(str, row)))
+
+    def object(self, body: dict[str, Any]) -> None:
+        """Print one JSON object; numbers that are not finite become null, and `nonfinite` says so."""
+        clean = _finite(body)
+        if clean != body or body != body:
+            clean["nonfinite"] = True
+        print(json.dumps(clean, ensure_ascii=False, allow_nan=False))
+
+    def note(self, message: str) -> None:
+        """Say something on stderr, unless --quiet."""
+        if not self.quiet:
+            print(safe_line(message), file=sys.stderr)
+
+    def write_svg(self, picture: str) -> None:
+        """Write the picture that --svg asked for."""
+        assert self.svg is not None
+        write_text(self.svg, picture)
+        self.note(f"wrote {self.svg}")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a file or `-`; StorageError with the path if that fails."""
+    if str(path) == "-":
+        sys.stdout.write(content)
+        return
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
