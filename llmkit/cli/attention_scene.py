@@ -76,6 +76,7 @@ def focus(scene: Scene) -> Head:
 
 def grid_of(scene: Scene, key: tuple[int, int]) -> Grid:
     """The map of one head, labelled and cut to the window."""
+    from llmkit.render.grid import make_grid
 
     return make_grid(scene.maps[key], scene.tokens.names, causal=scene.reading.causal, window=scene.window)
 
