@@ -14,7 +14,7 @@ import re
 WHITESPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 # Long pieces are cut, or one line of 100 MB without a space would be one piece.
-MAX_PIECE = 1024
+MAX_PIECE = 256
 
 
 def _printable_bytes() -> list[int]:
@@ -36,8 +36,16 @@ _ONE, _OTHER = f"[{WHITESPACE}]", f"[^{WHITESPACE}]"
 _MOST = f"{{1,{MAX_PIECE}}}"
 PIECE = re.compile(f" ?{_OTHER}+|{_ONE}+(?!{_OTHER})|{_ONE}+")
 BOUNDED_PIECE = re.compile(f" ?{_OTHER}{_MOST}|{_ONE}{_MOST}(?!{_OTHER})|{_ONE}{_MOST}")
+
+
+def _ascii_pretoken(most: str) -> re.Pattern[str]:
+    words = rf" ?[A-Za-z]{most}| ?[0-9]{most}| ?[^\sA-Za-z0-9]{most}"
+    return re.compile(rf"'(?:[sdmt]|ll|ve|re)|{words}|\s{most}(?!\S)|\s{most}", re.ASCII)
+
+
 # GPT-2's pattern on ASCII text, where the classes of letters and digits are the same in every regex engine.
-ASCII_PRETOKEN = re.compile(r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", re.ASCII)
+ASCII_PRETOKEN = _ascii_pretoken("+")
+BOUNDED_ASCII_PRETOKEN = _ascii_pretoken(_MOST)
 
 
 def token_bytes(token: str) -> bytes:

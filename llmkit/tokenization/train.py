@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from llmkit.errors import InputRefused, UsageError
 from llmkit.suggest import did_you_mean
 from llmkit.tokenization.byte_input import byte_blocks
-from llmkit.tokenization.byte_level import ALPHABET, ASCII_PRETOKEN, CHAR_BYTES
+from llmkit.tokenization.byte_level import ALPHABET, ASCII_PRETOKEN, BOUNDED_ASCII_PRETOKEN, BOUNDED_PIECE, CHAR_BYTES
 from llmkit.tokenization.counting import count_pieces, count_words
 from llmkit.tokenization.cuts import slices
 from llmkit.tokenization.files import dress_as_bert
@@ -30,9 +31,7 @@ DEFAULT_VOCAB_SIZE = 8192
 NEEDS_TEXT = "give a file with text in it"
 CONTINUED = "##"  # how WordPiece marks a piece inside a word
 MAX_VOCAB_SIZE = 1_000_000
-MAX_WORDS = 1_000_000  # learned from: the most frequent ones
-MAX_WORD = 256  # symbols; longer ones (data without spaces) are learned from in parts
-MAX_UNIGRAM_WORD = 64  # likewise for Unigram
+MAX_UNIGRAM_WORD = 64  # characters; Unigram learns from longer words in parts
 MAX_ALPHABET = 1000  # characters WordPiece and Unigram keep, the most frequent ones; the rest are unknown
 
 
@@ -75,10 +74,15 @@ def _read(texts: Iterable[str] | Sequence[Path]) -> Iterator[str]:
             yield text
 
 
-def _words(texts: Iterable[str], split: Callable[[str], Iterable[str]], progress: Progress) -> dict[str, int]:
+def _words(
+    texts: Iterable[str],
+    split: Callable[[str], Iterable[str]],
+    progress: Progress,
+    ascii_cut: re.Pattern[str] = BOUNDED_PIECE,
+) -> dict[str, int]:
     """Words and their counts, most frequent first."""
-    pieces = count_pieces(texts, progress.read)
-    words = count_words(pieces, split, MAX_WORDS)
+    pieces = count_pieces(texts, progress.read, ascii_cut=ascii_cut)
+    words = count_words(pieces, split)
     if not words:
         missing = "no words, only white space," if pieces else "no text"
         raise InputRefused(f"there is {missing} to learn from", NEEDS_TEXT)
@@ -113,10 +117,6 @@ def _check_room(n_symbols: int, vocab_size: int, n_special: int) -> None:
         )
 
 
-def _parts(word: str, most: int = MAX_WORD) -> Iterable[str]:
-    return [word] if len(word) <= most else [word[at : at + most] for at in range(0, len(word), most)]
-
-
 def _bpe(
     texts: Iterable[str], vocab_size: int, specials: list[str], progress: Progress, _: bool
 ) -> tokenizers.Tokenizer:
@@ -125,17 +125,14 @@ def _bpe(
     numbers = bytearray(256)  # byte -> its symbol number: its place in the sorted alphabet
     for number, char in enumerate(ALPHABET):
         numbers[CHAR_BYTES[char]] = number
-    numbers_by_char = str.maketrans({char: chr(number) for number, char in enumerate(ALPHABET)})
 
-    def split(piece: str) -> Iterator[str]:
-        if piece.isascii():
-            words = [w.encode().translate(numbers).decode("latin-1") for w in ASCII_PRETOKEN.findall(piece)]
-        else:
-            words = [w.translate(numbers_by_char) for w, _ in pre_tokenizer.pre_tokenize_str(piece)]
-        for word in words:
-            yield from _parts(word)
+    def split(text: str) -> list[str]:
+        if text.isascii():
+            return ASCII_PRETOKEN.findall(text)
+        return [text[start:end] for _, (start, end) in pre_tokenizer.pre_tokenize_str(text)]
 
-    words = _words(texts, split, progress)
+    counted = _words(texts, split, progress, BOUNDED_ASCII_PRETOKEN)
+    words = {word.encode().translate(numbers).decode("latin-1"): n for word, n in counted.items()}
     symbols = list(ALPHABET)
     pairs = _learn(words, symbols, vocab_size, len(specials), progress)
     vocab = {token: i for i, token in enumerate([*specials, *symbols])}
@@ -174,9 +171,8 @@ def _wordpiece(
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 
-    def split(piece: str) -> Iterator[str]:
-        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(piece)):
-            yield from _parts(word)
+    def split(text: str) -> list[str]:
+        return [word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))]
 
     words = _words(texts, split, progress)
     firsts: Counter[str] = Counter()
@@ -211,9 +207,10 @@ def _unigram(
     normalizer = normalizers.NFKC()
     pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
 
-    def split(piece: str) -> Iterator[str]:
-        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(piece)):
-            yield from _parts(word, MAX_UNIGRAM_WORD)
+    def split(text: str) -> Iterator[str]:
+        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text)):
+            for at in range(0, len(word), MAX_UNIGRAM_WORD):
+                yield word[at : at + MAX_UNIGRAM_WORD]
 
     words = _words(texts, split, progress)
     chars: Counter[str] = Counter()
