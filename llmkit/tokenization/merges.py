@@ -32,15 +32,22 @@ def learn_merges(
     counts = [words[word] for word in texts]
     with _no_garbage_collection():
         table = _index(texts, counts)
-        heap = [(-entry[0], pair) for pair, entry in table.items() if entry[0] >= min_count]
-        heapify(heap)
+        heap: list[tuple[int, str]] = []
+        floor = max((entry[0] for entry in table.values()), default=0) + 1
         merges: list[tuple[int, int]] = []
-        while heap and len(merges) < n_merges:
+        while len(merges) < n_merges:
+            if not heap:
+                if floor <= min_count:
+                    break
+                floor = max(min_count, floor // 8)
+                heap = [(-entry[0], pair) for pair, entry in table.items() if entry[0] >= floor]
+                heapify(heap)
+                continue
             negative, pair = heappop(heap)
             entry = table.get(pair)
             n = entry[0] if entry is not None else 0
             if n != -negative:  # the count fell after this entry was made
-                if n >= min_count:
+                if n >= floor:
                     heappush(heap, (-n, pair))
                 continue
             new = chr(n_symbols + len(merges))
@@ -49,7 +56,7 @@ def learn_merges(
             del table[pair]
             table.update(grown)
             for other, entry in grown.items():
-                if entry[0] >= min_count:
+                if entry[0] >= floor:
                     heappush(heap, (-entry[0], other))
             if on_merge is not None:
                 on_merge(*merges[-1], n)
