@@ -235,18 +235,20 @@ def test_a_line_is_answered_before_the_next_is_typed(store):
 
 
 def test_a_line_of_many_megabytes_takes_little_memory(llmkit, store, tmp_path):
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc to know its memory")
     path = tmp_path / "long"
     path.write_bytes(b"word " * 2_000_000 + b"x" * 2_000_000)
-    code = (
-        "import resource, sys\nfrom llmkit.cli.app import run\n"
-        "code = run(sys.argv[1:])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)\nsys.exit(code)"
+    code = (  # VmHWM, because ru_maxrss remembers the size of the process that started this one
+        "import sys\nfrom llmkit.cli.app import run\ncode = run(sys.argv[1:])\n"
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "print(int(peak.split()[1]) // 1024, file=sys.stderr)\nsys.exit(code)"
     )
     command = [sys.executable, "-c", code, "tokenize", "-q", "--ids", str(path)]
     environment = {**os.environ, "LLMKIT_STORE": str(store)}
     with open(tmp_path / "ids", "wb") as out:
         done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, env=environment, check=True)
-    assert int(done.stderr) < 250  # MiB; as objects its ids alone would be 300
+    assert int(done.stderr) < 150  # MiB; as objects its ids alone would be 300
     assert llmkit("--decode", "-q", tmp_path / "ids").stdout == path.read_bytes()
 
 
