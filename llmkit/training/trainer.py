@@ -7,7 +7,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from llmkit.training.diagnosis import first_bad_gradient, first_bad_output
 from llmkit.training.events import End, Evaluation, Event, Listener, Sample, Saved, Start, Step, Warned
 from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
 from llmkit.training.optim import Optimizer, clip_gradients
+from llmkit.training.precision import mixed_precision
 from llmkit.training.schedule import learning_rate
 from llmkit.training.seeds import Purpose, generator, seed_torch
 from llmkit.training.signals import StopRequest
@@ -154,11 +155,9 @@ class Trainer:
         self._window.examples += sum(b.n_examples for b in batches)
         return loss, parts if len(parts) > 1 else {}, norm
 
-    def precision(self) -> AbstractContextManager[Any]:
+    def precision(self) -> AbstractContextManager[None]:
         """Where matrix products happen in bfloat16 if the recipe says so; weights stay float32."""
-        if self.settings.dtype == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
+        return mixed_precision(self.model, self.device, self.settings.dtype)
 
     def _picks(self, step: int) -> list[Picks]:
         """The examples of one step, by micro-batch: a function of the seed and the step alone."""
