@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_LEAST_ROWS = 4
+# oneDNN builds a kernel, with memory of its own, for every new shape and keeps the last 1,024: with any number of rows
+# (texts of all lengths) that would cost more time than it saves, and gigabytes.
+_ROW_STEP = 64
 _LEAST_WORK = 2**21  # multiplications; below, starting a oneDNN primitive costs more than it saves
 
 
@@ -74,7 +76,7 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and weight.dtype is torch.float32
         and x.device.type == "cpu"
         and x.numel() * weight.shape[0] >= _LEAST_WORK
-        and x.numel() >= _LEAST_ROWS * x.shape[-1]
+        and x.numel() // x.shape[-1] % _ROW_STEP == 0
         and not torch.is_autocast_enabled("cpu")
     )
 

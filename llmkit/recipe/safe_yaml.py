@@ -139,7 +139,7 @@ def _tokens(text: str) -> Iterator[yaml.Token]:
     loader = _Loader(text)
     try:
         while loader.check_token():
-            yield loader.get_token()  # type: ignore[no-untyped-call]  # missing from the stubs
+            yield loader.get_token()
     finally:
         loader.dispose()
 

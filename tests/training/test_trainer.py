@@ -8,6 +8,7 @@ import torch
 
 from llmkit.errors import Diverged, StorageError
 from llmkit.training.events import Evaluation, Saved, Step, Warned
+from llmkit.training.objectives.objective import NO_TARGET
 from llmkit.training.optim import make_optimizer
 from llmkit.training.signals import StopRequest
 from llmkit.training.trainer import Commit, Progress, Trainer
@@ -90,7 +91,7 @@ def halves(batch):
         here = (batch.positions // width >= rows.start) & (batch.positions // width < rows.stop)
         yield dataclasses.replace(
             batch,
-            counts={"masked": int(here.sum()), "next_sentence": 4},
+            counts={"masked": int((batch.targets[here] != NO_TARGET).sum()), "next_sentence": 4},
             input_ids=batch.input_ids[rows],
             attention_mask=batch.attention_mask[rows],
             token_type_ids=batch.token_type_ids[rows],

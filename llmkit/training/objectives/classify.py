@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmkit.tokenization.framing import Framed
-from llmkit.training.objectives.objective import Batch, Loss, Picks, evenly_spaced
+from llmkit.training.objectives.objective import Batch, Loss, Picks, evenly_spaced, padded_width
 from llmkit.training.order import BucketedOrder
 from llmkit.training.scores import accuracy, macro_f1
 
@@ -60,7 +60,9 @@ class Classify:
         self.train, self.validation, self.n_labels, self.pad_id = train, validation, n_labels, pad_id
         self.batch_size, self.label_smoothing, self.eval_batches = batch_size, label_smoothing, eval_batches
         self.n_examples = len(train.texts)
-        self.order = BucketedOrder(np.array([len(t.ids) for t in train.texts]), seed, batch_size)
+        lengths = np.array([len(t.ids) for t in train.texts])
+        self.longest = int(lengths.max())
+        self.order = BucketedOrder(lengths, seed, batch_size)
 
     def picks(self, first: int, count: int) -> Picks:
         """See Objective."""
@@ -114,7 +116,7 @@ class Classify:
     def _make(self, data: Labelled, index: NDArray[np.integer]) -> LabelBatch:
         rows = [data.texts[int(i)] for i in index]
         lengths = np.array([len(row.ids) for row in rows])
-        width = int(lengths.max())
+        width = padded_width(int(lengths.max()), self.longest)
         ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
         types = np.zeros_like(ids)
         for row, text in enumerate(rows):

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmkit.errors import InputRefused
-from llmkit.training.objectives.objective import Batch, Loss, Picks, evenly_spaced
+from llmkit.training.objectives.objective import (
+    NO_TARGET,
+    TARGET_STEP,
+    Batch,
+    Loss,
+    Picks,
+    evenly_spaced,
+    padded_width,
+    round_up,
+)
 from llmkit.training.order import BucketedOrder
 from llmkit.training.seeds import Purpose, generator
 
@@ -58,7 +67,8 @@ class MaskTokens:
 class MaskedBatch(Batch):
     """input_ids, attention_mask, token_type_ids: (batch, seq); the mask is None when nothing is padding.
 
-    positions: (n,) where predictions are due in the flattened (batch * seq); targets: (n,) the original ids there;
+    positions: (n,) where predictions are due in the flattened (batch * seq); targets: (n,) the original ids there,
+    NO_TARGET in the places that only fill up to a round number;
     pair_labels: (batch,) 0 when B follows A and 1 when not, as BERT has it, or None.
     """
 
@@ -147,7 +157,7 @@ class Masked:
             token_logits, pair_logits = _predict(model, batch)
             sums[0] += F.cross_entropy(token_logits.float(), batch.targets, reduction="sum")
             sums[1] += (token_logits.argmax(-1) == batch.targets).sum()
-            tokens += len(batch.targets)
+            tokens += batch.counts[TOKEN]
             if batch.pair_labels is not None:
                 sums[2] += F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
                 sums[3] += (pair_logits.argmax(-1) == batch.pair_labels).sum()
@@ -180,7 +190,7 @@ class Masked:
                 pair_labels.append(is_random)
             else:
                 rows.append((windows.whole(int(window)), None))
-        width = max(len(a) + (2 if b is None else len(b) + 3) for a, b in rows)
+        width = padded_width(max(len(a) + (2 if b is None else len(b) + 3) for a, b in rows), self.seq_len)
         ids = np.full((len(rows), width), t.pad, dtype=np.int64)
         types = np.zeros_like(ids)
         lengths = np.empty(len(rows), dtype=np.int64)
@@ -199,6 +209,9 @@ class Masked:
         is_text = attention & (ids != t.cls) & (ids != t.sep)
         positions, targets = mask(ids, is_text, self.mask_rate, t, rng)
         counts = {TOKEN: len(targets)}
+        unused = round_up(len(targets), TARGET_STEP) - len(targets)
+        positions = np.pad(positions, (0, unused))
+        targets = np.pad(targets, (0, unused), constant_values=NO_TARGET)
         if self.next_sentence:
             counts[PAIR] = len(rows)
         return MaskedBatch(

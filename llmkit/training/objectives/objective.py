@@ -14,6 +14,12 @@ from torch import Tensor
 B = TypeVar("B", bound="Batch")
 T = TypeVar("T")
 
+# oneDNN builds and keeps a kernel for every new shape of a matrix product, which costs more than some padding does:
+# batches come in a few round widths, and masked positions in round numbers.
+WIDTH_STEP = 8
+TARGET_STEP = 128
+NO_TARGET = -100  # what cross_entropy ignores
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -94,3 +100,13 @@ def evenly_spaced(items: Sequence[T], most: int) -> Sequence[T]:
     if not most or most >= len(items):
         return items
     return [items[i * len(items) // most] for i in range(most)]
+
+
+def round_up(n: int, step: int) -> int:
+    """The next multiple of `step`."""
+    return -(-n // step) * step
+
+
+def padded_width(longest: int, most: int) -> int:
+    """The width of a batch whose longest row has `longest` tokens: a round one, but beyond `most` none wider."""
+    return max(longest, min(round_up(longest, WIDTH_STEP), most))
