@@ -221,9 +221,9 @@ class Trainer:
         with self._window.pause(), torch.no_grad(), self.precision():
             self.model.eval()
             began = time.perf_counter()
-            scores = self.objective.evaluate(self.model, lambda: self.stop.requested)
+            scores = self.objective.evaluate(self.model, self._is_cut_short)
             if scores is None:
-                if not self.stop.requested:
+                if not self._is_cut_short():
                     p.evaluated = p.step
                 return
         name, larger = self.better
@@ -234,9 +234,16 @@ class Trainer:
         p.evaluated, p.scores = p.step, dict(scores)
         self.emit(Evaluation(p.step, scores, time.perf_counter() - began, is_better))
 
+    def _is_cut_short(self) -> bool:
+        """Whether a signal asks to drop what is being done at this step; it is then made up for when the run goes on.
+
+        After the last step all training is done: the last scores are waited for, as nothing could make up for them.
+        """
+        return self.stop.requested and self.progress.step < self.settings.steps
+
     def _sample(self) -> None:
         p = self.progress
-        if self.stop.requested:
+        if self._is_cut_short():
             return
         with self._window.pause(), torch.no_grad():
             self.model.eval()

@@ -1,8 +1,8 @@
-"""Campaign C1: kill a training run with -9 at random moments, half of them inside a save, and type the same command again.
+"""Campaign C1: kill a run with -9 at random moments, half of them inside a save, and type the same command again.
 
 A trial passes when the run ends and everything it leaves is bit for bit what an uninterrupted run leaves: weights,
-optimizer state, every loss; each step logged once; no temporary file. A parent that has torch imported and one step done
-forks each victim, so a trial costs about a second. Every choice follows from the seed: any trial can be run again.
+optimizer state, every loss; each step logged once; no temporary file. A parent that has torch imported and a few steps
+done forks each victim, so a trial costs about a second. Every choice follows from the seed: any trial can be repeated.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import Any
 SAVE_EVERY = 3
 STEPS = 24
 MOST_KILLS = 4
+# Seconds in which a run that was asked to end must be gone; generous, for machines that are busy.
+PATIENCE = 5.0
 RECIPE = f"""
 name: victim
 model: {{family: gpt2, d_model: 32, n_layers: 2, n_heads: 2, max_seq_len: 16, dropout: 0.1, attention_dropout: 0.1}}
@@ -44,6 +46,7 @@ class Fate:
     after: float | None = None
     call: int | None = None
     half: bool = False  # of a write: only half of it happens
+    signal: signal.Signals = signal.SIGKILL
 
 
 @dataclass
@@ -73,6 +76,7 @@ class Campaign:
         self.recipe.write_text(RECIPE)
         self.report = Report()
         self.calls = 0
+        self.waited = 0.0
         warm_up(directory, self.recipe)
         began = time.perf_counter()
         store = self.fresh("reference")
@@ -124,6 +128,46 @@ class Campaign:
         shutil.rmtree(store)
         return problem
 
+    def run_signals(self, trials: int, first: int = 0) -> Report:
+        """Campaign C5: ask a run to end at random moments; each time it must say so in time and go on exactly."""
+        began = time.perf_counter()
+        for number in range(first, first + trials):
+            problem = self.signal_trial(number)
+            self.report.trials += 1
+            if problem:
+                self.report.failures.append(f"trial {number} of seed {self.seed}: {problem}")
+        self.report.seconds = time.perf_counter() - began
+        return self.report
+
+    def signal_trial(self, number: int) -> str | None:
+        """Send TERM, INT, USR1 or HUP at a random moment, up to three times, then let the run end."""
+        rng = random.Random(f"signal {self.seed} {number}")
+        store = self.fresh(f"trial-{number}")
+        for attempt in range(4):
+            asked = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
+            fate = Fate(after=rng.random() * self.duration, signal=asked) if attempt < 3 else Fate()
+            code = self.start(store, fate)
+            if code == 0:
+                break
+            self.report.kills += 1
+            saved = 130 if asked == signal.SIGINT else 75
+            # With nothing saved yet a shell's own number says how it ended; before there are handlers, the signal.
+            early = [-asked, *([128 + asked] if not newest(store) else [])]
+            if code != saved and code not in early:
+                return f"{asked.name} at {fate.after:.3f} s ended with {code}: {said(store)}"
+            if self.waited > PATIENCE:
+                return f"{asked.name} at {fate.after:.3f} s was heard after {self.waited:.1f} s"
+        have = remains(store)
+        last = f"step-{STEPS:06d}/"
+        for key in ("losses", "left over"):
+            if have[key] != self.reference[key]:
+                return f"{key} differ: {_first_difference(self.reference[key], have[key])}"
+        for name, digest in self.reference["digests"].items():
+            if name.startswith(last) and have["digests"].get(name) != digest:
+                return f"{name} differs"
+        shutil.rmtree(store)
+        return None
+
     def fate(self, rng: random.Random) -> Fate:
         """Half of the deaths are uniform in time, half aimed inside a save."""
         if rng.random() < 0.5:
@@ -148,8 +192,10 @@ class Campaign:
                 os._exit(code)
         if fate.after is not None:
             time.sleep(fate.after)
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, fate.signal)
+        began = time.perf_counter()
         _, status = os.waitpid(pid, 0)
+        self.waited = time.perf_counter() - began
         return os.waitstatus_to_exitcode(status)
 
     def fresh(self, name: str) -> Path:

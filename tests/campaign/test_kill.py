@@ -9,14 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def campaign(*options):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.campaign", "kill", *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+def campaign(*options, what="kill"):
+    command = [sys.executable, "-m", "tests.campaign", what, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert not done.stderr, done.stderr
     return done
 
@@ -37,3 +32,9 @@ def test_the_campaign_finds_a_writer_that_is_not_safe():
     done = campaign("--trials", "12", "--seed", "2", "--mutate", "naive-writer")
     assert done.returncode == 1
     assert "no manifest" in done.stdout
+
+
+@pytest.mark.campaign
+def test_runs_asked_to_end_do_so_in_time_and_go_on_exactly():
+    done = campaign("--trials", "20", "--seed", "3", what="signals")
+    assert done.returncode == 0, done.stdout
