@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +56,7 @@ def find_resumption(
     that change nothing that was computed, or that `allow` names.
     """
     from llmkit.checkpoint.files import read_small
+    from llmkit.checkpoint.state import load_values
 
     checkpoint = run.latest_valid(lambda broken, reason: warn(f"step {broken.step} is not usable: {reason}"))
     if checkpoint is None:
@@ -69,14 +69,14 @@ def find_resumption(
         return None
     try:
         text = read_small(checkpoint.path, RECIPE, 1 << 20).decode("utf-8")
-        state = json.loads(read_small(checkpoint.path, "state.json", 1 << 26))
     except FileNotFoundError as error:
         raise InputRefused(
             f"{checkpoint.path} holds no training state, so {run.path} cannot be resumed", "choose another --run"
         ) from error
+    values = load_values(checkpoint.path)
     old = parse_recipe(text, str(checkpoint.path / RECIPE))
     check_unchanged(old, recipe, checkpoint.step, set(allow), run.path)
-    return Resumption(checkpoint, old, state["values"])
+    return Resumption(checkpoint, old, values)
 
 
 def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where: Path) -> None:
