@@ -52,11 +52,14 @@ class Loaded:
         sampling: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, as in
         llmkit.generation.text.generate_text. Raises UsageError if this model cannot continue text.
         """
+        from llmkit.generation.layout import lay_out_for_decoding
         from llmkit.generation.text import generate_text
         from llmkit.models.shells import DecoderModel
 
         if not isinstance(self.model, DecoderModel) or self.config.head != "causal_lm":
             raise UsageError(f"{self.path} has the head {self.config.head!r}; it cannot continue text")
+        if not self.model.training:  # on a model that trains it would also lay out what the optimizer holds
+            lay_out_for_decoding(self.model)
         return generate_text(self.model, self.tokenizer, prompt, **sampling)
 
     def save(self, directory: str | Path, *, max_shard_bytes: int | None = None) -> Path:

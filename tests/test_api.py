@@ -185,3 +185,16 @@ def test_export_compares_logits_and_leaves_training_state_out(store, tmp_path):
 def test_import_costs_no_torch_and_load_is_found_lazily():
     code = "import sys, llmkit, llmkit.api; assert 'torch' not in sys.modules; assert callable(llmkit.load)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_generating_lays_weights_out_for_decoding_but_not_those_of_a_model_in_training(store, tmp_path):
+    loaded = llmkit.load("gpt", store=store)
+    loaded.model.train()
+    text = "".join(loaded.generate("the", max_tokens=4, temperature=0.0))
+    assert loaded.model.embedding_weight.is_contiguous()
+    loaded.model.eval()
+    assert "".join(loaded.generate("the", max_tokens=4, temperature=0.0)) == text
+    assert not loaded.model.embedding_weight.is_contiguous()
+    saved = loaded.save(tmp_path / "saved")
+    stored = RunDirectory(store / "gpt").checkpoints()[-1].path
+    assert (saved / "model.safetensors").read_bytes() == (stored / "model.safetensors").read_bytes()

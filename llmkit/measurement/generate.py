@@ -24,12 +24,14 @@ def measure(plan: Plan) -> Iterator[Result]:
     the limit is the matrix products at the prompt's length.
     """
     from llmkit.generation.decode import Decoder
+    from llmkit.generation.layout import lay_out_for_decoding
     from llmkit.generation.settings import Sampling
     from llmkit.models.shells import DecoderModel
 
     model = model_for(plan)
     if not isinstance(model, DecoderModel):
         raise UsageError("an encoder does not generate", "name a decoder, or leave --model out")
+    lay_out_for_decoding(model)  # as `llmkit generate` does
     room = model.config.max_seq_len
     prompt = [i % model.config.vocab_size for i in range(7, 7 + min(_PROMPT, max(1, room // 2)))]
     new = min(_NEW, room - len(prompt))
