@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from llmkit.models.family import Family
 
 NAME = "config.json"
+GENERATION = "generation_config.json"
 _MAX_BYTES = 2**20
 
 
@@ -63,7 +65,7 @@ def read_model_config(directory: Path) -> tuple[Family, ModelConfig]:
     name = model_type(config, directory)
     try:
         family = load_family(name)
-        return family, family.config_from_hf(config)
+        return family, _with_further_ends(family.config_from_hf(config), directory)
     except (UsageError, InputRefused) as error:  # UsageError: an unknown family, which here is the file's fault
         where = str(directory / NAME)
         message = error.message.removeprefix(f"{NAME}: ")  # the families name the file but not where it lies
@@ -71,3 +73,21 @@ def read_model_config(directory: Path) -> tuple[Family, ModelConfig]:
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         # A value of a type nobody expects ("hidden_size": "16") must be the file's fault, not a bug of ours.
         raise InputRefused(f"{directory / NAME}: a value is missing or of the wrong type ({error})") from error
+
+
+def _with_further_ends(config: ModelConfig, directory: Path) -> ModelConfig:
+    """`config` with the ids that only generation_config.json says end a text; chat models keep theirs there."""
+    if config.head != "causal_lm":
+        return config
+    where = str(directory / GENERATION)
+    try:
+        found = parse_object(read_small(directory, GENERATION, _MAX_BYTES), where).get("eos_token_id")
+    except FileNotFoundError:
+        return config
+    ends = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
+        raise InputRefused(f"{where}: eos_token_id is {str(found)[:60]!r}, not a token id or a list of them")
+    further = [end for end in dict.fromkeys(ends) if 0 <= end < config.vocab_size and end not in config.stop_ids]
+    if config.eos_id is None and further:
+        return replace(config, eos_id=further[0], extra_eos_ids=tuple(further[1:]))
+    return replace(config, extra_eos_ids=(*config.extra_eos_ids, *further))

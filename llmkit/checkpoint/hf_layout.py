@@ -1,4 +1,5 @@
-"""Models as Hugging Face directories: config.json, model.safetensors (or shards), generation_config.json, tokenizer."""
+"""Models as Hugging Face directories: config.json, model.safetensors (or shards), tokenizer, and for models that
+generate text generation_config.json."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.checkpoint import manifest
-from llmkit.checkpoint.config_json import read_config, read_model_config
+from llmkit.checkpoint.config_json import GENERATION, read_config, read_model_config
 from llmkit.checkpoint.files import read_small, write_new
 from llmkit.checkpoint.header import TensorInfo
 from llmkit.checkpoint.shards import INDEX, WEIGHTS, OpenShard, StoredTensor, list_tensors, open_shards
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredTensor", "list_tensors", "read_config", "read_model", "read_model_config", "write_model"]
 
-GENERATION_CONFIG = "generation_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 SHARD_BYTES = 5 * 10**9
 # Not hashed when a model is only read: they are twice the size of the weights, and resuming verifies them itself.
@@ -189,7 +189,7 @@ def write_model(
         ends = config.stop_ids
         ids = {"bos": config.bos_id, "eos": list(ends) if len(ends) > 1 else config.eos_id, "pad": config.pad_id}
         _write_json(
-            directory / GENERATION_CONFIG,
+            directory / GENERATION,
             {"_from_model_config": True, **{f"{k}_token_id": v for k, v in ids.items() if v is not None}},
         )
     shards = _split(tensors, max_shard_bytes)

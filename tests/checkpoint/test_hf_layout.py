@@ -381,6 +381,32 @@ def test_token_ids_reach_generation_config(tmp_path):
     assert stored == {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": [2, 3]}
 
 
+def test_only_models_that_generate_have_a_generation_config(tmp_path):
+    for head in ("backbone", "masked_lm", "classification"):
+        labels = ("a", "b") if head == "classification" else ()
+        directory = written(tmp_path / head, build("bert", head=head, labels=labels))
+        assert not (directory / "generation_config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("stored", "further", "stops"),
+    [(2, [2, 5, 5, 7, -1, 10**6], (2, 5, 7)), (None, [5, 7], (5, 7)), (2, 2, (2,)), (2, None, (2,)), (2, 5, (2, 5))],
+)
+def test_ends_of_text_that_only_generation_config_names_are_read(tmp_path, stored, further, stops):
+    directory = written(tmp_path / "m", build("llama", eos_id=stored))
+    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": further}))
+    assert read_model_config(directory)[1].stop_ids == stops
+    (directory / "generation_config.json").unlink()
+    assert read_model_config(directory)[1].stop_ids == (() if stored is None else (stored,))
+
+
+def test_a_generation_config_without_ids_is_refused_by_name(tmp_path):
+    directory = written(tmp_path / "m", build("llama"))
+    (directory / "generation_config.json").write_text('{"eos_token_id": ["2"]}')
+    with pytest.raises(InputRefused, match=r"generation_config\.json: eos_token_id"):
+        read_model_config(directory)
+
+
 def test_damage_to_any_file_of_a_foreign_directory_is_our_error_or_none(gpt2):
     import random
 
