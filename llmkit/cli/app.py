@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -14,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmkit import __version__
+from llmkit.cli.help import PlainCommand
 from llmkit.errors import LlmkitError
 from llmkit.suggest import did_you_mean
 
@@ -34,6 +36,8 @@ MORE = {
     "recipe": "List, show, validate recipes; their schema.",
     "completion": "Shell completion for bash, zsh and fish.",
 }
+# Options whose value is text; every other value names something, and nothing has an empty name.
+MAY_BE_EMPTY = {"--prompt", "-p", "--text", "--stop", "--neighbors", "--set"}
 
 
 def load_command(name: str) -> Any:
@@ -43,7 +47,7 @@ def load_command(name: str) -> Any:
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        app.command(name, no_args_is_help=False)(getattr(module, stem))
+        app.command(name, cls=PlainCommand, no_args_is_help=False)(getattr(module, stem))
     command = typer.main.get_command(app)
     command.name = name
     return command
@@ -108,7 +112,9 @@ def run(args: list[str]) -> int:
     # A filter whose reader has gone dies silently, as shells expect; training commands change this for themselves.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    _stand_in_for_closed_streams()
     try:
+        _refuse_empty(args)
         command = typer.main.get_command(app)
         code = command.main(args=args, prog_name="llmkit", standalone_mode=False)
         sys.stdout.flush()  # so that a full disk is reported here and not swallowed at interpreter exit
@@ -117,6 +123,35 @@ def run(args: list[str]) -> int:
         return 130
     except BaseException as error:
         return report(error, as_json="--json" in args or "--jsonl" in args)
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """An argument without a character is an unset shell variable: as a path it would mean the current directory."""
+    for before, arg in zip(["llmkit", *args], args, strict=False):
+        option, equals, value = arg.partition("=")
+        if arg and not (option.startswith("--") and equals and not value):
+            continue
+        name = option or before
+        if name not in MAY_BE_EMPTY:
+            from llmkit.errors import UsageError
+
+            raise UsageError(
+                f"the argument after {name[:80]} is empty", "is a variable unset? leave it out, or fill it"
+            )
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Open what the caller closed (`>&-`), or the next file opened would be taken for it.
+
+    A closed stdout stays impossible to write to, so that lost output is an error and not a silence.
+    """
+    for descriptor, name, flags in ((0, "", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, flags)  # takes the lowest number that is free, which is this one
+            if name and getattr(sys, name) is None:
+                setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def report(error: BaseException, *, as_json: bool = False) -> int:
@@ -141,6 +176,8 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         kind, code, message, hint = "io", 74, f"{where}{error.strerror or error}", None
+        if error.errno == errno.EBADF and not where:
+            message, hint = "stdout is closed; there is nowhere to write", "send it to a file or to /dev/null"
         _drop_unwritten()
     elif type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         kind, code, message, hint = "memory", 6, "the device is out of memory", "use a smaller batch or model"

@@ -43,6 +43,8 @@ def shown(path: Path) -> str:
 def check_readable(path: Path) -> None:
     """Raise StorageError or InputRefused unless `path` is stdin or something that can be read as a file."""
     if path == STDIN:
+        if sys.stdin is None:
+            raise StorageError("stdin is closed", "name a file, or put text into a pipe")
         return
     try:
         if path.is_dir():

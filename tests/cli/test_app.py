@@ -122,3 +122,33 @@ def test_nearest_offers_close_words_and_nothing_far():
     assert nearest("pretrian", existing_commands())[0] == "pretrain"
     assert nearest("optim.lr", ["train.lr", "train.steps", "model.family"]) == ["train.lr"]
     assert nearest("zzzzzz", existing_commands()) == []
+
+
+@pytest.mark.parametrize("command", [["recipe", "ls"], ["recipe", "schema", "--json"], ["--version"]])
+def test_a_closed_stdout_is_an_output_error(command):
+    done = llmkit(*command, preexec_fn=lambda: os.close(1))
+    assert done.returncode == 74
+    assert "stdout is closed" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_message_never_goes_to_stdout_when_stderr_is_closed():
+    done = llmkit("recipe", "show", "nosuch", preexec_fn=lambda: os.close(2))
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_closed_stdin_is_said(tmp_path):
+    done = llmkit("train-bpe", "-", "--out", str(tmp_path), preexec_fn=lambda: os.close(0))
+    assert done.returncode == 74
+    assert "stdin is closed" in done.stderr
+
+
+@pytest.mark.parametrize("args", [["store", "ls", "--store", ""], ["pretrain", ""], ["inspect", "--svg="]])
+def test_an_empty_argument_is_refused_and_named(args):
+    done = llmkit(*args)
+    assert done.returncode == 2
+    assert "the argument after " + {"": args[-2], "--svg=": "--svg"}[args[-1]] + " is empty" in done.stderr
+
+
+def test_text_may_be_empty(capsys):
+    assert program.run(["recipe", "show", "gpt-mini", "--set", ""]) == 2
+    assert "without key=value" in capsys.readouterr().err
