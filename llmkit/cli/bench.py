@@ -30,7 +30,9 @@ def bench(
         str,
         typer.Option("--shape", help="Of the random model: layers x width x context x vocabulary.", metavar="LxWxCxV"),
     ] = "6x384x256x8192",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Examples in a training step.", metavar="N")] = 4,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Examples in a training step.", metavar="N")
+    ] = 4,
     trials: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--trials", min=1, help="Timed rounds [default: 7, fewer where they take long].", metavar="N"),
@@ -53,7 +55,8 @@ def bench(
     \b
     llmkit bench                       everything, quickly
     llmkit bench train --trials 15     training steps in float32 and bfloat16
-    llmkit bench --json > before.json  then: llmkit bench --baseline before.json --fail-over 5%
+    llmkit bench --json > before.json  results to compare with later
+    llmkit bench --baseline before.json --fail-over 5%
     """
     from llmkit.cli.inspect_tree import find_model
     from llmkit.cli.output import Output
@@ -77,7 +80,7 @@ def bench(
         trials=trials or 7,
         budget=float("inf") if trials else _BUDGET if what else _QUICK_BUDGET,
         model=find_model(model, default_store(store), quiet) if model is not None else None,
-        shape=_shape(shape, batch),
+        shape=_shape(shape, batch_size),
         device=_device(device),
         notice=out.note,
     )

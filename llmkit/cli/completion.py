@@ -19,7 +19,7 @@ def completion(
 
     \b
     llmkit completion bash > ~/.local/share/bash-completion/completions/llmkit
-    llmkit completion zsh  > ~/.zfunc/_llmkit        # with fpath+=(~/.zfunc) before compinit
+    llmkit completion zsh  > ~/.zfunc/_llmkit   # needs fpath+=(~/.zfunc)
     llmkit completion fish > ~/.config/fish/completions/llmkit.fish
     """
     from llmkit.errors import UsageError

@@ -6,8 +6,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from llmkit.cli.options import Json, Model, Quiet, Set, Store
-from llmkit.cli.training import AllowChange, DryRun, RecipeArgument, RunName, TrainDevice
+from llmkit.cli.options import Model, Quiet, Set, Store
+from llmkit.cli.training import AllowChange, DryRun, EventLines, RecipeArgument, RunName, TrainDevice
 
 Test = Annotated[
     Optional[str],  # noqa: UP045  # Typer evaluates this on Python 3.10
@@ -25,14 +25,14 @@ def finetune(
     dry_run: DryRun = False,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
-    as_json: Json = False,
+    as_json: EventLines = False,
     quiet: Quiet = False,
 ) -> None:
     """Adapt a checkpoint to a task. The same command again goes on where it stopped.
 
     \b
-    llmkit finetune sst2                                           the mood of built-in stories
-    llmkit finetune sst2 --set data.train=reviews.csv --run mine   your own table of texts and labels
+    llmkit finetune sst2                                    the mood of stories
+    llmkit finetune sst2 --set data.train=my.csv --run my   texts and labels
     """
     from llmkit.checkpoint.refs import check_name, default_store, reference
     from llmkit.checkpoint.store import RunDirectory

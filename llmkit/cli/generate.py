@@ -32,24 +32,26 @@ more: llmkit generate --help"""
 def generate(
     prompt: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--prompt", "-p", help="Text to continue; - reads stdin, as does no --prompt in a pipe."),
+        typer.Option(
+            "--prompt", "-p", help="Text to continue; - reads stdin, as does no --prompt in a pipe.", metavar="TEXT"
+        ),
     ] = None,
     model: options.Model = None,
     store: options.Store = None,
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Texts per prompt.")] = 1,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens per text.")] = Sampling.max_tokens,
-    temperature: Annotated[float, typer.Option("--temperature", "-t", help="0 is greedy.")] = Sampling.temperature,
-    top_k: Annotated[Optional[int], typer.Option(help="Keep the K likeliest tokens.")] = Sampling.top_k,  # noqa: UP045
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Texts per prompt.", metavar="N")] = 1,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens per text.", metavar="N")] = Sampling.max_tokens,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", metavar="X")] = Sampling.temperature,
+    top_k: Annotated[Optional[int], typer.Option(help="Keep the K likeliest tokens.", metavar="K")] = Sampling.top_k,  # noqa: UP045
     top_p: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Keep the fewest tokens of this mass; 1 is off."),
+        typer.Option(help="Keep the fewest tokens of this mass; 1 is off.", metavar="P"),
     ] = Sampling.top_p,
     min_p: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Keep tokens at least this likely relative to the likeliest."),
+        typer.Option(help="Keep tokens at least this likely relative to the likeliest.", metavar="P"),
     ] = Sampling.min_p,
     repetition_penalty: Annotated[
-        float, typer.Option(help="Above 1 makes tokens already there less likely.")
+        float, typer.Option(help="Above 1 makes tokens already there less likely.", metavar="X")
     ] = Sampling.repetition_penalty,
     stop: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -60,13 +62,13 @@ def generate(
     logprobs: Annotated[
         bool, typer.Option("--logprobs", help="One line per token: natural log of its probability, id, token.")
     ] = False,
-    as_json: options.Json = False,
+    as_json: options.JsonLines = False,
     jsonl: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--jsonl", help="Many prompts: JSON lines in, JSON lines out; - is stdin.", metavar="FILE"),
     ] = None,
     field: Annotated[str, typer.Option(help="Where a JSON line holds its prompt.", metavar="NAME")] = "prompt",
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts generated together.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts generated together.", metavar="N")] = 16,
     device: options.Device = "auto",
     dtype: Annotated[
         Optional[str],  # noqa: UP045
@@ -78,7 +80,7 @@ def generate(
 
     \b
     llmkit generate --prompt "Once upon a time"
-    llmkit generate --model gpt-mini@500 --prompt - --temperature 0 < beginning.txt
+    llmkit generate --model gpt-mini@500 --prompt - --temperature 0 < start.txt
     llmkit generate --jsonl prompts.jsonl --n 4 > texts.jsonl
 
     Same seed, same text. In a pipe stdout is exactly the generated text. A prompt longer than the model's context

@@ -53,7 +53,7 @@ def inspect(
         Optional[str],  # noqa: UP045
         typer.Option("--window", help="Only positions a to b (b not included).", metavar="a:b"),
     ] = None,
-    scale: Annotated[str, typer.Option("--scale", help="Brightness: sqrt, linear or log.")] = "sqrt",
+    scale: Annotated[str, typer.Option("--scale", help="Brightness: sqrt, linear or log.", metavar="NAME")] = "sqrt",
     top: Annotated[int, typer.Option("--top", min=1, help="Links or neighbours in lists.", metavar="N")] = 10,
     every: Annotated[bool, typer.Option("--all", help="In a pipe: every pair, not the strongest.")] = False,
     save: Annotated[
@@ -72,10 +72,10 @@ def inspect(
     """Look inside a model: layers and counts from the file headers, and attention on a text.
 
     \b
-    llmkit inspect                                   layer tree of the newest model
-    llmkit inspect tiny --text "The cat sat, it purred"    what every head does
+    llmkit inspect                                         the newest model's layers
+    llmkit inspect tiny --text "It sat, it purred"         what every head does
     llmkit inspect tiny --text "..." --layer 2 --head 1    one head as a map
-    llmkit inspect tiny@500 --diff tiny@1000         what training changed
+    llmkit inspect tiny@500 --diff tiny@1000               what training changed
     """
     from llmkit.checkpoint.refs import default_store
     from llmkit.cli.inspect_numbers import show_differences, show_neighbours, show_stats

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from llmkit.cli.options import Json, Quiet, Set, Store
-from llmkit.cli.training import AllowChange, DryRun, RecipeArgument, RunName, TrainDevice
+from llmkit.cli.options import Quiet, Set, Store
+from llmkit.cli.training import AllowChange, DryRun, EventLines, RecipeArgument, RunName, TrainDevice
 
 
 def pretrain(
@@ -14,15 +14,15 @@ def pretrain(
     dry_run: DryRun = False,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
-    as_json: Json = False,
+    as_json: EventLines = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model from random weights. The same command again goes on where it stopped.
 
     \b
-    llmkit pretrain bert-mini                            a small BERT on built-in stories
-    llmkit pretrain gpt-mini --set data.train=my.txt     your own text
-    llmkit pretrain my.yaml --dry-run                    what it will take
+    llmkit pretrain bert-mini                          a small BERT on stories
+    llmkit pretrain gpt-mini --set data.train=my.txt   your own text
+    llmkit pretrain my.yaml --dry-run                  what it will take
     """
     from llmkit.checkpoint.refs import check_name, default_store
     from llmkit.checkpoint.store import RunDirectory
