@@ -72,7 +72,7 @@ def inspect(
     """Look inside a model: layers and counts from the file headers, and attention on a text.
 
     \b
-    llmkit inspect                                         the newest model's layers
+    llmkit inspect                                         layers of the newest
     llmkit inspect tiny --text "It sat, it purred"         what every head does
     llmkit inspect tiny --text "..." --layer 2 --head 1    one head as a map
     llmkit inspect tiny@500 --diff tiny@1000               what training changed
