@@ -112,7 +112,11 @@ class TrainSettings:
     beta2: float = key("adamw: memory of the gradient's square", 0.999, low=0, high=0.9999999)
     eps: float = key("adamw: keeps divisions away from 0", 1e-8, above=0, high=1)
     clip: float = key("largest norm of all gradients together; 0 switches clipping off", 1.0, low=0, high=10**6)
-    dtype: str = key("number format of the matrix products", "float32", choices=("float32", "bfloat16"))
+    dtype: str = key(
+        "number format of the matrix products; auto: bfloat16 where the hardware multiplies it, else float32",
+        "float32",
+        choices=("float32", "bfloat16", "auto"),
+    )
     seed: int = key("seed of the weights, the order of the data and every other draw", 0, low=0, high=2**63 - 1)
     log_every: int = key("steps between two lines of the log", 10, low=1, high=10**10)
     eval_every: int = key("steps between two validations; 0: only at the end", 100, low=0, high=10**10)

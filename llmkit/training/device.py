@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from llmkit.errors import UsageError
+
+
+@cache
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, float32 where it would be emulated."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    try:
+        capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    except (AttributeError, RuntimeError):  # an older torch cannot tell
+        capabilities = {}
+    is_fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.bfloat16 if is_fast else torch.float32
+
+
+def training_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format of matrix products that a recipe's train.dtype means on `device`."""
+    return fast_dtype(device) if name == "auto" else {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from llmkit.nn.attention import Attention
 from llmkit.nn.heads import Decision, LMHead
+from llmkit.training.device import fast_dtype
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ_STEPS = 5
@@ -52,7 +52,8 @@ class Muon:
                 by_shape[block.shape].append((weights, block))
         for shape, pairs in by_shape.items():
             updates = torch.stack([block for _, block in pairs])
-            updates = orthogonalise(updates.to(product_dtype(updates.device))).to(updates.dtype)
+            # The iteration forgives the rounding of bfloat16, and is 3.8 times as fast in it (measured).
+            updates = orthogonalise(updates.to(fast_dtype(updates.device))).to(updates.dtype)
             weights = [w for w, _ in pairs]
             torch._foreach_add_(weights, list(updates.unbind()), alpha=-lr * 0.2 * max(shape) ** 0.5)
 
@@ -70,19 +71,6 @@ def orthogonalise(matrices: Tensor) -> Tensor:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
     return x.mT if is_tall else x
-
-
-@cache
-def product_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it (measured: 3.8x faster); the iteration forgives the rounding."""
-    if device.type == "cuda":
-        return torch.bfloat16
-    try:
-        capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-        is_fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
-    except (AttributeError, RuntimeError):
-        is_fast = False
-    return torch.bfloat16 if is_fast else torch.float32
 
 
 def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:

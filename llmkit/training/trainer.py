@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from llmkit.errors import Diverged, StorageError
 from llmkit.recipe.schema import TrainSettings
+from llmkit.training.device import training_dtype
 from llmkit.training.diagnosis import first_bad_gradient, first_bad_output
 from llmkit.training.events import End, Evaluation, Event, Listener, Sample, Saved, Start, Step, Warned
 from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
@@ -92,6 +93,7 @@ class Trainer:
         self.save, self.emit, self.stop, self.better = save, emit, stop or StopRequest(), better
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
+        self.dtype = training_dtype(settings.dtype, self.device)
         self.saved_step = self.progress.step if progress else -1
         self.failed_saves = 0
         self._window = Window()
@@ -157,7 +159,7 @@ class Trainer:
 
     def precision(self) -> AbstractContextManager[None]:
         """Where matrix products happen in bfloat16 if the recipe says so; weights stay float32."""
-        return mixed_precision(self.model, self.device, self.settings.dtype)
+        return mixed_precision(self.model, self.device, self.dtype)
 
     def _picks(self, step: int) -> list[Picks]:
         """The examples of one step, by micro-batch: a function of the seed and the step alone."""
