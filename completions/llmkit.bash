@@ -10,7 +10,7 @@ _llmkit_at() {
         ;;
     'tokenize')
         children='' arguments='tokenize:0+'
-        options='--help --ids --tokens --offsets --count --jsonl --decode --out --field --tokenizer -t --special --errors --trust-tokenizer --force --json --store --quiet -q' takes=' --out --field --tokenizer -t --errors --store '
+        options='--help --ids --tokens --offsets --count --jsonl --decode --out --field --tokenizer -t --add-special --errors --trust-tokenizer --force --json --store --quiet -q' takes=' --out --field --tokenizer -t --errors --store '
         ;;
     'train-bpe')
         children='' arguments='train-bpe:0+'
@@ -26,7 +26,7 @@ _llmkit_at() {
         ;;
     'generate')
         children='' arguments=''
-        options='--help --prompt -p --model -m --store -n --n --max-tokens --temperature -t --top-k --top-p --min-p --repetition-penalty --stop --seed --echo --logprobs --json --jsonl --field --batch-size --device --dtype --quiet -q' takes=' --prompt -p --model -m --store -n --n --max-tokens --temperature -t --top-k --top-p --min-p --repetition-penalty --stop --seed --jsonl --field --batch-size --device --dtype '
+        options='--help --prompt -p --model -m --store -n --n --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --stop --seed --echo --logprobs --json --jsonl --field --batch-size --device --dtype --quiet -q' takes=' --prompt -p --model -m --store -n --n --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --stop --seed --jsonl --field --batch-size --device --dtype '
         ;;
     'inspect')
         children='' arguments='inspect:0'
@@ -34,7 +34,7 @@ _llmkit_at() {
         ;;
     'bench')
         children='' arguments='bench:0'
-        options='--help --model -m --shape --batch --trials --baseline --fail-over --store --device --json --quiet -q' takes=' --model -m --shape --batch --trials --baseline --fail-over --store --device '
+        options='--help --model -m --shape --batch-size --trials --baseline --fail-over --store --device --json --quiet -q' takes=' --model -m --shape --batch-size --trials --baseline --fail-over --store --device '
         ;;
     'predict')
         children='fill-mask classify' arguments=''
@@ -46,11 +46,11 @@ _llmkit_at() {
         ;;
     'predict classify')
         children='' arguments='predict/classify:0+'
-        options='--help --model -m --store --json --jsonl --field --pair-field --device --quiet -q' takes=' --model -m --store --jsonl --field --pair-field --device '
+        options='--help --model -m --store --json --jsonl --field --pair --device --quiet -q' takes=' --model -m --store --jsonl --field --pair --device '
         ;;
     'evaluate')
-        children='' arguments=''
-        options='' takes='  '
+        children='' arguments='evaluate:0+'
+        options='--help --model -m --store --field --pair --label --stride --min --max --json --seed --device --quiet -q' takes=' --model -m --store --field --pair --label --stride --min --max --seed --device '
         ;;
     'store')
         children='ls show verify diff prune export' arguments=''
@@ -157,6 +157,10 @@ _llmkit_value() {
     'predict classify --store') spec='dirs' ;;
     'predict classify --jsonl') spec='files' ;;
     'predict classify --device') spec='= auto cpu cuda mps' ;;
+    'evaluate --model' | 'evaluate -m') spec='checkpoints' ;;
+    'evaluate --store') spec='dirs' ;;
+    'evaluate --device') spec='= auto cpu cuda mps' ;;
+    'argument evaluate:0') spec='files' ;;
     'store ls --store') spec='dirs' ;;
     'store show --store') spec='dirs' ;;
     'argument store/show:0') spec='checkpoints' ;;

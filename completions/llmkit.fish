@@ -66,7 +66,6 @@ set -g __llmkit_takes \
     'generate --n' \
     'generate --max-tokens' \
     'generate --temperature' \
-    'generate -t' \
     'generate --top-k' \
     'generate --top-p' \
     'generate --min-p' \
@@ -96,7 +95,7 @@ set -g __llmkit_takes \
     'bench --model' \
     'bench -m' \
     'bench --shape' \
-    'bench --batch' \
+    'bench --batch-size' \
     'bench --trials' \
     'bench --baseline' \
     'bench --fail-over' \
@@ -114,8 +113,19 @@ set -g __llmkit_takes \
     'predict classify --store' \
     'predict classify --jsonl' \
     'predict classify --field' \
-    'predict classify --pair-field' \
+    'predict classify --pair' \
     'predict classify --device' \
+    'evaluate --model' \
+    'evaluate -m' \
+    'evaluate --store' \
+    'evaluate --field' \
+    'evaluate --pair' \
+    'evaluate --label' \
+    'evaluate --stride' \
+    'evaluate --min' \
+    'evaluate --max' \
+    'evaluate --seed' \
+    'evaluate --device' \
     'store ls --store' \
     'store show --store' \
     'store verify --store' \
@@ -217,7 +227,7 @@ complete -c llmkit -n '__llmkit_at "tokenize"' -l decode -d 'The inverse: ids (o
 complete -c llmkit -n '__llmkit_at "tokenize"' -l out -r -F -d 'Pack ids into FILE (uint16 or uint32) with FILE.json.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l field -r -f -d 'Read JSON lines; the text is in this field.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l tokenizer -s t -r -f -k -a '(__llmkit_words tokenizers)' -d 'A name, a directory or a tokenizer.json [default: newest].'
-complete -c llmkit -n '__llmkit_at "tokenize"' -l special -d 'Add the special tokens a model expects around text.'
+complete -c llmkit -n '__llmkit_at "tokenize"' -l add-special -d 'Add the special tokens a model expects around text.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l errors -r -f -a 'strict replace' -d 'Bytes that are not UTF-8: strict or replace.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l trust-tokenizer -d 'Allow unknown regular expressions in the tokenizer.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l force -d 'Replace the file that --out names.'
@@ -250,7 +260,7 @@ complete -c llmkit -n '__llmkit_at "pretrain"' -l store -r -f -a '(__fish_comple
 complete -c llmkit -n '__llmkit_at "pretrain"' -l dry-run -d 'Show parameters, memory, disk and time, train nothing.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l allow-change -r -f -k -a '(__llmkit_words recipe-key-names)' -d 'Go on although this recipe key changed; repeatable.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps [default: the recipe\'s train.device].'
-complete -c llmkit -n '__llmkit_at "pretrain"' -l json -d 'One JSON object on stdout.'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l json -d 'Events as JSON lines on stdout; a plan as one object.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l quiet -s q -d 'Errors only on stderr.'
 complete -c llmkit -n '__llmkit_at "pretrain" 0' -f -k -a '(__llmkit_words recipes)'
 
@@ -264,7 +274,7 @@ complete -c llmkit -n '__llmkit_at "finetune"' -l store -r -f -a '(__fish_comple
 complete -c llmkit -n '__llmkit_at "finetune"' -l dry-run -d 'Show parameters, memory, disk and time, train nothing.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l allow-change -r -f -k -a '(__llmkit_words recipe-key-names)' -d 'Go on although this recipe key changed; repeatable.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps [default: the recipe\'s train.device].'
-complete -c llmkit -n '__llmkit_at "finetune"' -l json -d 'One JSON object on stdout.'
+complete -c llmkit -n '__llmkit_at "finetune"' -l json -d 'Events as JSON lines on stdout; a plan as one object.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l quiet -s q -d 'Errors only on stderr.'
 complete -c llmkit -n '__llmkit_at "finetune" 0' -f -k -a '(__llmkit_words recipes)'
 
@@ -275,7 +285,7 @@ complete -c llmkit -n '__llmkit_at "generate"' -l model -s m -r -f -k -a '(__llm
 complete -c llmkit -n '__llmkit_at "generate"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "generate"' -s n -l n -r -f -d 'Texts per prompt.'
 complete -c llmkit -n '__llmkit_at "generate"' -l max-tokens -r -f -d 'Most tokens per text.'
-complete -c llmkit -n '__llmkit_at "generate"' -l temperature -s t -r -f -d '0 is greedy.'
+complete -c llmkit -n '__llmkit_at "generate"' -l temperature -r -f -d '0 is greedy.'
 complete -c llmkit -n '__llmkit_at "generate"' -l top-k -r -f -d 'Keep the K likeliest tokens.'
 complete -c llmkit -n '__llmkit_at "generate"' -l top-p -r -f -d 'Keep the fewest tokens of this mass; 1 is off.'
 complete -c llmkit -n '__llmkit_at "generate"' -l min-p -r -f -d 'Keep tokens at least this likely relative to the likeliest.'
@@ -284,7 +294,7 @@ complete -c llmkit -n '__llmkit_at "generate"' -l stop -r -f -d 'End before this
 complete -c llmkit -n '__llmkit_at "generate"' -l seed -r -f -d 'Seed of every random draw.'
 complete -c llmkit -n '__llmkit_at "generate"' -l echo -d 'Print the prompt too.'
 complete -c llmkit -n '__llmkit_at "generate"' -l logprobs -d 'One line per token: natural log of its probability, id, token.'
-complete -c llmkit -n '__llmkit_at "generate"' -l json -d 'One JSON object on stdout.'
+complete -c llmkit -n '__llmkit_at "generate"' -l json -d 'JSON lines on stdout, one object each.'
 complete -c llmkit -n '__llmkit_at "generate"' -l jsonl -r -F -d 'Many prompts: JSON lines in, JSON lines out; - is stdin.'
 complete -c llmkit -n '__llmkit_at "generate"' -l field -r -f -d 'Where a JSON line holds its prompt.'
 complete -c llmkit -n '__llmkit_at "generate"' -l batch-size -r -f -d 'Texts generated together.'
@@ -322,7 +332,7 @@ complete -c llmkit -n '__llmkit_at "inspect" 0' -f -k -a '(__llmkit_words checkp
 complete -c llmkit -n '__llmkit_at "bench"' -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "bench"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'Measure this model [default: a random one].'
 complete -c llmkit -n '__llmkit_at "bench"' -l shape -r -f -d 'Of the random model: layers x width x context x vocabulary.'
-complete -c llmkit -n '__llmkit_at "bench"' -l batch -r -f -d 'Examples in a training step.'
+complete -c llmkit -n '__llmkit_at "bench"' -l batch-size -r -f -d 'Examples in a training step.'
 complete -c llmkit -n '__llmkit_at "bench"' -l trials -r -f -d 'Timed rounds [default: 7, fewer where they take long].'
 complete -c llmkit -n '__llmkit_at "bench"' -l baseline -r -F -d 'Compare with what --json wrote earlier.'
 complete -c llmkit -n '__llmkit_at "bench"' -l fail-over -r -f -d 'Exit 3 if anything is slower by more than this.'
@@ -342,7 +352,7 @@ complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l help -d 'Show this me
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l top -r -f -d 'Guesses per mask [default: 5; in a pipe the filled line].'
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'NAME, NAME@STEP or a directory [default: newest that fits].'
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
-complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l json -d 'One JSON object per line on stdout.'
+complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l json -d 'JSON lines on stdout, one object each.'
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l jsonl -r -F -d 'JSON lines in, JSON lines out; - is stdin.'
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l field -r -f -d 'Where a JSON line holds its text.'
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps.'
@@ -353,15 +363,29 @@ complete -c llmkit -n '__llmkit_at "predict fill-mask"' -f
 complete -c llmkit -n '__llmkit_at "predict classify"' -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "predict classify"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'NAME, NAME@STEP or a directory [default: newest that fits].'
 complete -c llmkit -n '__llmkit_at "predict classify"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
-complete -c llmkit -n '__llmkit_at "predict classify"' -l json -d 'One JSON object per line on stdout.'
+complete -c llmkit -n '__llmkit_at "predict classify"' -l json -d 'JSON lines on stdout, one object each.'
 complete -c llmkit -n '__llmkit_at "predict classify"' -l jsonl -r -F -d 'JSON lines in, JSON lines out; - is stdin.'
 complete -c llmkit -n '__llmkit_at "predict classify"' -l field -r -f -d 'Where a JSON line holds its text.'
-complete -c llmkit -n '__llmkit_at "predict classify"' -l pair-field -r -f -d 'Where a JSON line holds the second text of a pair.'
+complete -c llmkit -n '__llmkit_at "predict classify"' -l pair -r -f -d 'Where a JSON line holds the second text of a pair.'
 complete -c llmkit -n '__llmkit_at "predict classify"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps.'
 complete -c llmkit -n '__llmkit_at "predict classify"' -l quiet -s q -d 'Errors only on stderr.'
 complete -c llmkit -n '__llmkit_at "predict classify"' -f
 
 # llmkit evaluate
+complete -c llmkit -n '__llmkit_at "evaluate"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'NAME, NAME@STEP or a directory [default: newest that fits].'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l field -r -f -d 'Field or column that holds the text.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l pair -r -f -d 'Column of second texts.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l label -r -f -d 'Column of labels.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l stride -r -f -d 'Decoders: tokens between windows [default: half the context].'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l min -r -f -d 'Exit 3 below it: accuracy=0.8; a bare number is accuracy.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l max -r -f -d 'Exit 3 above it: bits_per_byte=1.5; a bare number is loss.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l json -d 'One JSON object on stdout.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l seed -r -f -d 'Seed of every random draw.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -l quiet -s q -d 'Errors only on stderr.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -F
 
 # llmkit store
 complete -c llmkit -n '__llmkit_at "store" 0' -a ls -d 'List what the store holds: runs and tokenizers, or the steps of one run.'

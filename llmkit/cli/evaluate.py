@@ -39,7 +39,7 @@ class Score:
 def evaluate(
     files: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(help="Text, JSONL, .gz, .zst, - for stdin; tables for classifiers.", metavar="FILE..."),
+        typer.Argument(help="Text, JSONL, .gz, .zst, - for stdin; tables for classifiers.", metavar="FILE"),
     ] = None,
     model: options.Model = None,
     store: options.Store = None,

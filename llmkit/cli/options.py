@@ -17,10 +17,11 @@ Model = Annotated[
     typer.Option("--model", "-m", help="NAME, NAME@STEP or a directory [default: newest that fits].", metavar="REF"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, one object each.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")]
 Set = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--set", help="Override a recipe key, for example train.steps=500; repeatable.", metavar="KEY=VALUE"),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", metavar="N")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="DEVICE")]

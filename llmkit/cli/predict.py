@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from llmkit.cli import options
+from llmkit.cli.help import PlainCommand, command_group
 from llmkit.cli.models import CLASSIFY, FILL_MASK, choose_model
 from llmkit.cli.page import Talk, write_raw
 from llmkit.errors import InputRefused, UsageError
@@ -22,23 +23,23 @@ if TYPE_CHECKING:
 WINDOW = 512
 """Lines sorted by length together: bounds memory, and how much is read before the first answer."""
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    help="Encoders in a pipe: one line in, one line out, order kept.",
+app = command_group(
+    """Encoders in a pipe: one line in, one line out, order kept.
+
+    \b
+    llmkit predict fill-mask "The [MASK] sat on the mat."
+    llmkit predict classify < reviews.txt > labels.tsv
+    """
 )
 Texts = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Argument(help="Texts; none or - reads lines from stdin.", metavar="[TEXT]..."),
+    typer.Argument(help="Texts; none or - reads lines from stdin.", metavar="TEXT"),
 ]
 Jsonl = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--jsonl", help="JSON lines in, JSON lines out; - is stdin.", metavar="FILE"),
 ]
 Field = Annotated[str, typer.Option("--field", help="Where a JSON line holds its text.", metavar="NAME")]
-JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Question:
     extra: dict[str, object] = field(default_factory=dict)
 
 
-@app.command("fill-mask")
+@app.command("fill-mask", cls=PlainCommand)
 def fill_mask(
     texts: Texts = None,
     top: Annotated[
@@ -60,7 +61,7 @@ def fill_mask(
     ] = None,
     model: options.Model = None,
     store: options.Store = None,
-    as_json: JsonLines = False,
+    as_json: options.JsonLines = False,
     jsonl: Jsonl = None,
     field: Field = "text",
     device: options.Device = "auto",
@@ -71,7 +72,7 @@ def fill_mask(
     \b
     llmkit predict fill-mask "The [MASK] sat on the mat."
     llmkit predict fill-mask < lines.txt > filled.txt
-    llmkit predict fill-mask --top 3 < lines.txt     word, probability, word, probability, ...
+    llmkit predict fill-mask --top 3 < lines.txt   word, probability, word, ...
 
     A mask is [MASK], <mask> or what the tokenizer calls it. Several in a line are guessed at once, each as if the
     others stayed hidden. A line without one passes unchanged (said once on stderr).
@@ -95,17 +96,17 @@ def fill_mask(
                 show_filled(answer, top)
 
 
-@app.command("classify")
+@app.command("classify", cls=PlainCommand)
 def classify(
     texts: Texts = None,
     model: options.Model = None,
     store: options.Store = None,
-    as_json: JsonLines = False,
+    as_json: options.JsonLines = False,
     jsonl: Jsonl = None,
     field: Field = "text",
-    pair_field: Annotated[
+    pair: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Where a JSON line holds the second text of a pair.", metavar="NAME"),
+        typer.Option("--pair", help="Where a JSON line holds the second text of a pair.", metavar="NAME"),
     ] = None,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
@@ -119,9 +120,9 @@ def classify(
 
     A text longer than the model's context is cut at its end (said once on stderr).
     """
-    questions = _questions(texts, jsonl, "classify", field, pair_field)
-    if pair_field is not None and jsonl is None:
-        raise UsageError("--pair-field needs --jsonl", "pairs are read from JSON lines")
+    questions = _questions(texts, jsonl, "classify", field, pair)
+    if pair is not None and jsonl is None:
+        raise UsageError("--pair needs --jsonl", "pairs are read from JSON lines")
     path = choose_model(model, store, (CLASSIFY,), quiet=quiet)
     from llmkit.api import load
     from llmkit.cli.answers import show_label

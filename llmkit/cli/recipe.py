@@ -9,20 +9,23 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from llmkit.cli.help import PlainCommand, command_group
 from llmkit.cli.options import Json, Set
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    help="List, show and validate recipes; describe their keys.",
+app = command_group(
+    """List, show and validate recipes; describe their keys.
+
+    \b
+    llmkit recipe ls                          what comes with llmkit
+    llmkit recipe show bert-mini > my.yaml    a copy to edit
+    llmkit recipe schema train                the keys of a section
+    """
 )
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in name or a YAML file.")]
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def ls(as_json: Json = False) -> None:
     """List the built-in recipes.
 
@@ -44,7 +47,7 @@ def ls(as_json: Json = False) -> None:
     _print_table(("name", "family", "objective", "size", "what it is"), rows)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def show(
     recipe: Recipe,
     overrides: Set = None,
@@ -55,8 +58,9 @@ def show(
     """Print a recipe: its commented source, or with --set, --resolved or --origin every value in effect.
 
     \b
-    llmkit recipe show bert-mini > my.yaml                     a copy to edit
-    llmkit recipe show bert-mini --origin --set train.lr=3e-4  what will be used, and why
+    llmkit recipe show bert-mini > my.yaml              a copy to edit
+    llmkit recipe show my.yaml --origin                 what will be used, and why
+    llmkit recipe show bert-mini --set train.lr=3e-4    every value in effect
     """
     from llmkit.recipe.load import load_recipe, read_source
     from llmkit.recipe.resolved import flatten, to_yaml
@@ -75,9 +79,9 @@ def show(
     _print_json({"schema": "llmkit/recipe-show/1", "recipe": nested, "origins": dict(loaded.origins)})
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def validate(
-    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Built-in names or YAML files.")],
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE", help="Built-in names or YAML files.")],
     overrides: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -111,11 +115,11 @@ def validate(
         raise together(list(failures.values()))
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def schema(
     section: Annotated[
         Optional[str],  # noqa: UP045  Typer reads it at run time on Python 3.10 too
-        typer.Argument(metavar="[SECTION]", help="model, tokenizer, data, objective or train."),
+        typer.Argument(metavar="SECTION", help="model, tokenizer, data, objective or train."),
     ] = None,
     family: Annotated[
         Optional[str],  # noqa: UP045
@@ -126,9 +130,9 @@ def schema(
     """Describe the keys: a JSON Schema for editors, or a table of one section.
 
     \b
-    llmkit recipe schema train                    the keys of a section, with defaults and limits
-    llmkit recipe schema model --family llama
-    llmkit recipe schema > recipe.schema.json     for an editor that completes YAML
+    llmkit recipe schema train                   the keys of a section
+    llmkit recipe schema model --family llama    those that a LLaMA has
+    llmkit recipe schema > recipe.schema.json    for an editor
     """
     from llmkit.errors import UsageError
     from llmkit.recipe.editor_schema import json_schema, section_schema

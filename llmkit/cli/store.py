@@ -10,27 +10,30 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from llmkit.cli.help import PlainCommand, command_group
 from llmkit.cli.options import Json, Quiet, Store
 
 if TYPE_CHECKING:
     from llmkit.checkpoint.catalogue import Entry
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    help="List, show, verify, compare, prune and export checkpoints.",
+app = command_group(
+    """List, show, verify, compare, prune and export checkpoints.
+
+    \b
+    llmkit store ls                 runs and tokenizers
+    llmkit store verify             check every file of every checkpoint
+    llmkit store export gpt-mini ./gpt-mini-for-friends
+    """
 )
 
 Ref = Annotated[str, typer.Argument(metavar="REF", help="NAME, NAME@STEP or a directory.")]
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def ls(
     name: Annotated[
         Optional[str],  # noqa: UP045  Typer reads it at run time on Python 3.10 too
-        typer.Argument(metavar="[NAME]", help="All steps of one run instead of every run."),
+        typer.Argument(metavar="NAME", help="All steps of one run instead of every run."),
     ] = None,
     store: Store = None,
     as_json: Json = False,
@@ -60,7 +63,7 @@ def ls(
         _print_tsv((e.ref, e.kind, e.family, str(e.n_steps), str(e.n_bytes), _utc(e.written), e.problem) for e in found)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def show(ref: Ref, store: Store = None, as_json: Json = False) -> None:
     """Show one checkpoint: where it comes from, what wrote it, and its files.
 
@@ -88,11 +91,11 @@ def show(ref: Ref, store: Store = None, as_json: Json = False) -> None:
         _print_tsv(("file", f.name, str(f.size), f.sha256 or "") for f in found.files)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def verify(
     refs: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[REF...]", help="What to verify [default: every step of every run]."),
+        typer.Argument(metavar="REF", help="What to verify [default: every step of every run]."),
     ] = None,
     store: Store = None,
     as_json: Json = False,
@@ -131,7 +134,7 @@ def verify(
         )
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def diff(ref: Ref, other: Ref, store: Store = None, as_json: Json = False) -> None:
     """Compare the weights of two checkpoints; exit code 3 if they differ.
 
@@ -161,10 +164,12 @@ def diff(ref: Ref, other: Ref, store: Store = None, as_json: Json = False) -> No
     raise typer.Exit(0 if found.is_empty else 3)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def prune(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A run in the store.")],
-    keep: Annotated[int, typer.Option("--keep", min=1, help="How many of the newest checkpoints to keep.")],
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, help="How many of the newest checkpoints to keep.", metavar="N")
+    ],
     store: Store = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
     as_json: Json = False,
@@ -191,14 +196,16 @@ def prune(
         _print_tsv(("would delete" if dry_run else "deleted", ref) for ref in refs)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def export(
     ref: Ref,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
     store: Store = None,
     dtype: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--dtype", help="Convert weights: float32, bfloat16 or float16 [default: as stored]."),
+        typer.Option(
+            "--dtype", help="Convert weights: float32, bfloat16 or float16 [default: as stored].", metavar="TYPE"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -21,7 +21,7 @@ _Flag = typer.Option
 def tokenize(
     files: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[FILE...|-]", help="Text, also .gz and .zst; - is stdin.", show_default=False),
+        typer.Argument(metavar="FILE|-", help="Text, also .gz and .zst; - is stdin.", show_default=False),
     ] = None,
     ids: Annotated[bool, _Flag("--ids", help="Ids, one record a line [default in a pipe].")] = False,
     tokens: Annotated[bool, _Flag("--tokens", help="Tokens as the vocabulary spells them, one record a line.")] = False,
@@ -43,8 +43,12 @@ def tokenize(
         Optional[str],  # noqa: UP045
         _Flag("--tokenizer", "-t", help="A name, a directory or a tokenizer.json [default: newest].", metavar="REF"),
     ] = None,
-    special: Annotated[bool, _Flag("--special", help="Add the special tokens a model expects around text.")] = False,
-    errors: Annotated[str, _Flag("--errors", help="Bytes that are not UTF-8: strict or replace.")] = "strict",
+    special: Annotated[
+        bool, _Flag("--add-special", help="Add the special tokens a model expects around text.")
+    ] = False,
+    errors: Annotated[
+        str, _Flag("--errors", help="Bytes that are not UTF-8: strict or replace.", metavar="HOW")
+    ] = "strict",
     trust_tokenizer: Annotated[
         bool, _Flag("--trust-tokenizer", help="Allow unknown regular expressions in the tokenizer.")
     ] = False,
@@ -56,12 +60,12 @@ def tokenize(
     """Text to tokens and back, streaming; a record is a line.
 
     \b
-    llmkit tokenize notes.txt                        coloured tokens on a terminal
-    cat corpus.txt | llmkit tokenize --ids | head    ids, one line a record
-    llmkit tokenize --count corpus.txt               how many tokens
-    llmkit tokenize --jsonl --field text in.jsonl    JSON lines in and out
-    llmkit tokenize --ids < a | llmkit tokenize --decode > b    b is a
-    llmkit tokenize --out corpus.bin *.txt           packed for training
+    llmkit tokenize notes.txt                       coloured tokens on a terminal
+    cat corpus.txt | llmkit tokenize --ids | head   ids, one line a record
+    llmkit tokenize --count corpus.txt              how many tokens
+    llmkit tokenize --jsonl --field text in.jsonl   JSON lines in and out
+    llmkit tokenize --ids < a | llmkit tokenize --decode > b   b is a
+    llmkit tokenize --out corpus.bin *.txt          packed for training
 
     Byte-level tokenizers give every byte back; WordPiece and Unigram lose case,
     accents or spacing. A last line without a line end stays without one.

@@ -30,13 +30,14 @@ more: llmkit train-bpe --help"""
 def train_bpe(
     files: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="FILE...", help="Text, .gz, .zst, JSONL; - is stdin, stories the built-in corpus."),
+        typer.Argument(metavar="FILE", help="Text, .gz, .zst, JSONL; - is stdin, stories the built-in corpus."),
     ] = None,
     vocab_size: Annotated[
-        int, typer.Option("--vocab-size", help="Tokens wanted, special ones included; small texts give fewer.")
+        int,
+        typer.Option("--vocab-size", help="Tokens wanted, special ones included; small texts give fewer.", metavar="N"),
     ] = 8192,
     algorithm: Annotated[
-        str, typer.Option("--algorithm", "-a", help="bpe (byte-level), wordpiece, unigram or char.")
+        str, typer.Option("--algorithm", "-a", help="bpe (byte-level), wordpiece, unigram or char.", metavar="NAME")
     ] = "bpe",
     name: Annotated[
         Optional[str],  # noqa: UP045
@@ -55,7 +56,9 @@ def train_bpe(
         Optional[str],  # noqa: UP045
         typer.Option("--field", help="Field or column with the text of JSONL, CSV, TSV.", metavar="NAME"),
     ] = None,
-    errors: Annotated[str, typer.Option("--errors", help="Bytes that are not UTF-8: strict or replace.")] = "strict",
+    errors: Annotated[
+        str, typer.Option("--errors", help="Bytes that are not UTF-8: strict or replace.", metavar="HOW")
+    ] = "strict",
     force: Annotated[bool, typer.Option("--force", help="Replace a tokenizer that is there.")] = False,
     as_json: options.Json = False,
     store: options.Store = None,

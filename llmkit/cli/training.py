@@ -32,9 +32,10 @@ AllowChange = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--allow-change", help="Go on although this recipe key changed; repeatable.", metavar="KEY"),
 ]
+EventLines = Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout; a plan as one object.")]
 TrainDevice = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--device", help="auto, cpu, cuda or mps [default: the recipe's train.device]."),
+    typer.Option("--device", help="auto, cpu, cuda or mps [default: the recipe's train.device].", metavar="DEVICE"),
 ]
 
 

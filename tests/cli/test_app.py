@@ -1,6 +1,7 @@
 """The program itself: lazy, polite about errors, exact about exit codes."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 from llmkit import errors
 from llmkit.cli import app as program
+from llmkit.cli.shells import tree
 from llmkit.suggest import distance, nearest
 
 
@@ -33,6 +35,25 @@ def test_help_needs_no_torch_and_fits_80_columns(command):
     assert done.returncode == 0, done.stderr
     assert "Usage: llmkit" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_the_help_of_every_command_begins_with_examples_and_names_no_python_type(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in tree.program().walk():
+        assert program.run([*command.path, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert max(map(len, shown.splitlines())) <= 80, shown
+        assert " ".join(["\n  llmkit", *command.path]) in shown.partition("\nOptions:")[0], shown
+        assert not re.search(r"<(str|int|float|list|path|bool)|\{|\.\.\.\n", shown.partition("Options:")[2]), shown
+
+
+def test_a_flag_with_a_short_name_has_the_same_one_everywhere():
+    meanings = {}
+    for command in tree.program().walk():
+        for option in command.options:
+            for short in (name for name in option.names if len(name) == 2):
+                meanings.setdefault(short, set()).add(option.names[-1])
+    assert {short: names for short, names in meanings.items() if len(names) > 1} == {}
 
 
 def test_root_help_lists_the_seven_first_then_more():
@@ -128,7 +149,8 @@ def test_nearest_offers_close_words_and_nothing_far():
 def test_a_closed_stdout_is_an_output_error(command):
     done = llmkit(*command, preexec_fn=lambda: os.close(1))
     assert done.returncode == 74
-    assert "stdout is closed" in done.stderr and "Traceback" not in done.stderr
+    assert "stdout is closed" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_message_never_goes_to_stdout_when_stderr_is_closed():

@@ -6,7 +6,7 @@ import pytest
 from llmkit.measurement import suite
 from llmkit.measurement.result import Result
 
-SMALL = ("--shape", "1x16x16x64", "--batch", "1", "--trials", "1", "-q")
+SMALL = ("--shape", "1x16x16x64", "--batch-size", "1", "--trials", "1", "-q")
 
 
 @pytest.fixture

@@ -114,8 +114,8 @@ def test_a_stop_string_ends_the_text_and_is_not_in_it(llmkit):
 
 
 def test_logprobs_are_one_line_per_token(llmkit):
-    lines = llmkit("generate", "-p", "the", "--logprobs", "-t", "0", *SHORT).out.decode().splitlines()
-    (record,) = records(llmkit("generate", "-p", "the", "--logprobs", "-t", "0", *SHORT, "--json").out)
+    lines = llmkit("generate", "-p", "the", "--logprobs", "--temperature", "0", *SHORT).out.decode().splitlines()
+    (record,) = records(llmkit("generate", "-p", "the", "--logprobs", "--temperature", "0", *SHORT, "--json").out)
     fields = [line.split("\t") for line in lines]
     assert [int(id) for _, id, _ in fields] == record["ids"]
     assert [json.loads(token) for _, _, token in fields] == record["tokens"]

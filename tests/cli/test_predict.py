@@ -116,7 +116,7 @@ def test_json_labels_hold_all_probabilities(llmkit):
 
 def test_pairs_come_from_two_fields_and_count_as_pairs(llmkit):
     line = json.dumps({"text": "the cat", "other": "a dog"}).encode()
-    paired = records(label(llmkit, "--jsonl", "-", "--pair-field", "other", stdin=line).out)
+    paired = records(label(llmkit, "--jsonl", "-", "--pair", "other", stdin=line).out)
     alone = records(label(llmkit, "--jsonl", "-", stdin=line).out)
     assert paired[0]["probs"] != alone[0]["probs"]
 
@@ -140,7 +140,7 @@ def test_labels_on_a_terminal_fit_its_width(on_terminal):
     [
         (("fill-mask", "--model", "gpt", "x"), b"", 1, "cannot fill masks, but it can generate text"),
         (("classify", "--model", "bert", "x"), b"", 1, "llmkit predict fill-mask --model bert"),
-        (("classify", "--pair-field", "b", "x"), b"", 2, "--pair-field needs --jsonl"),
+        (("classify", "--pair", "b", "x"), b"", 2, "--pair needs --jsonl"),
         (("fill-mask", "--jsonl", "-", "x"), b"", 2, "exclude each other"),
         (("fill-mask", "--top", "0", "x"), b"", 2, "--top"),
         (("fill-mask", "--jsonl", "nowhere.jsonl"), b"", 74, "nowhere.jsonl"),

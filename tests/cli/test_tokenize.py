@@ -160,7 +160,7 @@ def test_a_failed_pack_leaves_no_file(inside, tmp_path):
 
 
 def test_special_tokens_are_added_on_request(inside):
-    assert inside("-t", "words", "--special", "--tokens", data=b"the cat\n")[1].split()[::10] == [b"[CLS]"]
+    assert inside("-t", "words", "--add-special", "--tokens", data=b"the cat\n")[1].split()[::10] == [b"[CLS]"]
     assert inside("-t", "words", "--tokens", data=b"the cat\n")[1].split()[0] != b"[CLS]"
 
 
