@@ -6,7 +6,9 @@ expressions that take exponential time. All of these are refused here.
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from llmkit.errors import InputRefused
 MAX_BYTES = 1 << 28
 MAX_ID = (1 << 24) - 1
 MAX_TOKEN = 1 << 16  # characters in a token
+MAX_GROWTH = 64  # replacements may make a text this many times longer; a few in a row could ask for any memory
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _TAIL = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -62,6 +65,9 @@ def check_tokenizer_json(data: bytes, name: str, *, trust: bool = False) -> dict
     if not isinstance(parsed, dict) or not isinstance(parsed.get("model"), dict):
         raise InputRefused(f"{name} is not a tokenizer: it has no 'model'", "a tokenizer.json is expected")
     _check_ids(parsed, name)
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        if _growth(parsed.get(part), name) > MAX_GROWTH:
+            raise InputRefused(f"{name}: the {part} makes texts over {MAX_GROWTH} times longer")
     if not trust:
         for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
             _check_patterns(parsed.get(part), name, part)
@@ -120,6 +126,39 @@ def _tokens(parsed: Mapping[str, Any], name: str) -> Iterator[tuple[Any, Any]]:
         yield token["content"], token.get("id")
 
 
+def _growth(part: Any, name: str) -> float:
+    """How many times longer the replacements in `part`, one after the other, can make a text."""
+    if isinstance(part, list):
+        return math.prod(_growth(item, name) for item in part)
+    if not isinstance(part, dict):
+        return 1.0
+    pattern, content = part.get("pattern"), part.get("content")
+    if part.get("type") == "Precompiled":
+        _check_charsmap(part.get("precompiled_charsmap"), name)
+    own = 1.0
+    if isinstance(pattern, dict) and isinstance(content, str):
+        shortest = len(pattern["String"]) if isinstance(pattern.get("String"), str) else 1
+        if not shortest:
+            raise InputRefused(f"{name}: a replacement of the empty text")
+        own = max(1.0, len(content) / shortest)
+    return own * math.prod(_growth(value, name) for value in part.values())
+
+
+def _check_charsmap(text: Any, name: str) -> None:
+    """SentencePiece's character map: the size of a trie in bytes, the trie in words of 4, and texts in UTF-8.
+
+    The library panics at anything else.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+        size = int.from_bytes(data[:4], "little")
+        is_sound = 0 < size <= len(data) - 4 and size % 4 == 0 and data[4 + size :].decode("utf-8") is not None
+    except (TypeError, ValueError):
+        is_sound = False
+    if not is_sound:
+        raise InputRefused(f"{name}: the character map of its normalizer is damaged")
+
+
 def _check_patterns(part: Any, name: str, where: str) -> None:
     if isinstance(part, list):
         for item in part:
@@ -129,6 +168,6 @@ def _check_patterns(part: Any, name: str, where: str) -> None:
             if key == "Regex" and value not in KNOWN_PATTERNS:
                 raise InputRefused(
                     f"{name}: the {where} has an unknown regular expression {str(value)[:200]!r}, which may hang",
-                    "if you trust where the file comes from, add --trust-tokenizer",
+                    "if you trust where it comes from: llmkit tokenize --trust-tokenizer",
                 )
             _check_patterns(value, name, where)

@@ -30,6 +30,14 @@ def added(**token) -> list[dict]:
     return [{**plain, **token}]
 
 
+def replace(text: str, by: str) -> dict:
+    return {"type": "Replace", "pattern": {"String": text}, "content": by}
+
+
+def sequence(parts: list[dict]) -> dict:
+    return {"type": "Sequence", "normalizers": parts}
+
+
 def read(content: str | bytes | dict, tmp_path, **options) -> Tokenizer:
     path = tmp_path / "tokenizer.json"
     if isinstance(content, dict):
@@ -68,6 +76,13 @@ def test_the_base_case_is_fine(tmp_path):
         (spec(model={"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0], ["a", 0.0]]}), "'a' is there twice"),
         (spec(model={"type": "Unigram", "unk_id": 9, "vocab": [["a", 0.0]]}), "is not a tokenizer"),
         (spec(model={"type": "BPE", "vocab": {"a": 0}, "merges": ["a z"]}), "is not a tokenizer"),
+        (spec(normalizer=replace("", "x")), "a replacement of the empty text"),
+        (spec(normalizer=replace("a", "a" * 1000)), "the normalizer makes texts over 64 times longer"),
+        (spec(normalizer=sequence([replace("a", "aaaaa")] * 4)), "the normalizer makes texts over 64 times longer"),
+        (spec(decoder=replace("a", "a" * 1000)), "the decoder makes texts over 64 times longer"),
+        (spec(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "character map"),
+        (spec(normalizer={"type": "Precompiled", "precompiled_charsmap": "????"}), "character map"),
+        (spec(normalizer={"type": "Precompiled"}), "character map"),
     ],
 )
 def test_garbage_is_refused_with_its_reason(content, message, tmp_path):
