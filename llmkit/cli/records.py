@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from llmkit.data.rows import refuse_half_pairs
 from llmkit.data.text_in import shown
 from llmkit.errors import InputRefused
 from llmkit.suggest import did_you_mean
@@ -23,10 +24,13 @@ def parse_record(source: Path, number: int, line: str, field: str) -> Record:
         ) from None
     except RecursionError:
         raise InputRefused(f"{where}: JSON nested too deeply") from None
+    except ValueError:
+        raise InputRefused(f"{where}: JSON with a number of too many digits") from None
     if isinstance(record, str):
         return {field: record}
     if not isinstance(record, dict):
         raise InputRefused(f"{where}: neither an object nor a string", f'as in {{"{field}": "Once"}}')
+    refuse_half_pairs(record.get("id"), where)  # it goes into the answer as it is
     return record
 
 
@@ -36,7 +40,8 @@ def text_of(source: Path, number: int, record: Record, field: str) -> str:
     text = record.get(field)
     if not isinstance(text, str):
         names = ", ".join(record) or "nothing"
-        hint = did_you_mean(field, record) or f"the line holds: {names}; name the field with --field"
+        near = None if field in record else did_you_mean(field, record)
+        hint = near or f"the line holds: {names}; name the field with --field"
         raise InputRefused(f"{where}: no text in the field {field!r}", hint)
     try:
         text.encode("utf-8")

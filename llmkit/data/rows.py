@@ -89,6 +89,10 @@ def read_jsonl(path: Path, errors: Errors = "strict") -> Iterator[tuple[int, Row
                 raise InputRefused(f"{shown(path)}:{number}: not JSON ({e.msg.lower()} at column {e.colno})") from None
             except RecursionError:
                 raise InputRefused(f"{shown(path)}:{number}: JSON nested too deeply") from None
+            except ValueError:
+                raise InputRefused(f"{shown(path)}:{number}: JSON with a number of too many digits") from None
+            if "\\u" in line:
+                refuse_half_pairs(record, f"{shown(path)}:{number}")
             yield number, _row(path, number, record)
 
 
@@ -112,10 +116,21 @@ def _json(path: Path, errors: Errors) -> Iterator[tuple[int, Row]]:
         ) from None
     except RecursionError:
         raise InputRefused(f"{shown(path)}: JSON nested too deeply") from None
+    except ValueError:
+        raise InputRefused(f"{shown(path)}: JSON with a number of too many digits") from None
+    refuse_half_pairs(data, shown(path))
     if not isinstance(data, list):
         raise InputRefused(f"{shown(path)}: a list of records is expected, not {_named(data)}")
     for number, record in enumerate(data, 1):
         yield number, _row(path, number, record)
+
+
+def refuse_half_pairs(record: object, where: str) -> None:
+    """An escape such as \\ud800 alone is legal JSON, but no text: it can be neither encoded nor written."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputRefused(f"{where}: half of a surrogate pair; this is no text", "remove the \\ud... escape") from None
 
 
 def _row(path: Path, number: int, record: object) -> Row:

@@ -132,9 +132,19 @@ def fields(batches: Iterable[list[Part]], name: str, field: str) -> Iterator[lis
             text = record[field]
             if not isinstance(text, str):
                 raise InputRefused(f"{name}:{number}: field {field!r} is not text")
+            if not _is_unicode(text):
+                raise InputRefused(f"{name}:{number}: half of a surrogate pair in the field {field!r}")
             found.append(Part(text, True, True))
         if found:
             yield found
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether `text` can be encoded: JSON may spell one half of a surrogate pair."""
+    try:
+        return text.isascii() or bool(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return False
 
 
 def _json_object(line: str, where: str) -> dict[str, object]:

@@ -125,6 +125,7 @@ def test_json_lines_are_read_by_field_and_decode_again(inside):
         (b'{"text": "x"}\n{"text": 3}\n', 4, "stdin:2: field 'text' is not text"),
         (b'{"text": "x"}\nnot json\n', 4, "stdin:2 is not JSON"),
         (b"[1]\n", 4, "stdin:1 is not a JSON object"),
+        (b'{"text": "\\ud800"}\n', 4, "stdin:1: half of a surrogate pair"),
     ],
 )
 def test_bad_records_are_named_by_line(inside, data, code, message):
