@@ -38,7 +38,7 @@ def generate(
     ] = None,
     model: options.Model = None,
     store: options.Store = None,
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Texts per prompt.", metavar="N")] = 1,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, max=1_000_000, help="Texts per prompt.", metavar="N")] = 1,
     max_tokens: Annotated[int, typer.Option(help="Most tokens per text.", metavar="N")] = Sampling.max_tokens,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", metavar="X")] = Sampling.temperature,
     top_k: Annotated[Optional[int], typer.Option(help="Keep the K likeliest tokens.", metavar="K")] = Sampling.top_k,  # noqa: UP045
@@ -158,7 +158,7 @@ def _stream(loaded: Loaded, prompt: str, settings: Sampling, stops: tuple[str, .
             page.write(piece)
             found += [done] if done else []
     finally:
-        page.end()
+        page.end(only_open=not found)  # a failure before the first token leaves stdout empty
         talk.release()
     talk.stats(_figures(found, settings.seed))
 

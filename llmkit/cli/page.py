@@ -45,9 +45,9 @@ class Page:
             self._last = text[-1]
             write_raw(safe_text(text) if self.is_terminal else text)
 
-    def end(self) -> None:
-        """Close the last line if it is open."""
-        if self._last != "\n":
+    def end(self, *, only_open: bool = False) -> None:
+        """Close the last line unless it is closed; `only_open`: an empty page stays empty."""
+        if self._last != "\n" and (self._last or not only_open):
             write_raw("\n")
         self._last = ""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from llmkit.errors import LlmkitError
+from llmkit.errors import InputRefused
 from llmkit.generation.sampler import UniformStream, next_token
 from llmkit.generation.settings import Sampling
 
@@ -105,6 +105,8 @@ class Decoder:
         self._history[:, at] = chosen
         self._length = at + 1
         ids = chosen.tolist()
+        if max(ids) >= logits.shape[-1]:  # a draw from numbers that are not finite ends behind the last token
+            raise _not_finite()
         logprobs: list[float] | list[None] = [None] * len(ids)
         if self._with_logprobs:
             logprobs = (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
@@ -145,7 +147,7 @@ class Decoder:
         self._read = self._length
         logits: Tensor = self._model.head(hidden).float()
         if is_first and not bool(logits.isfinite().all()):
-            raise LlmkitError("the model gives numbers that are not finite", "its weights are damaged or diverged")
+            raise _not_finite()
         return logits
 
     def _uniforms(self) -> Tensor | None:
@@ -159,3 +161,7 @@ class Decoder:
         if len(prompt) > self._context:
             self._notice(f"the prompt has {len(prompt)} tokens, the context {self._context}: only its end is read")
         return prompt[-self._context :]
+
+
+def _not_finite() -> InputRefused:
+    return InputRefused("the model gives numbers that are not finite", "its weights are damaged or diverged")

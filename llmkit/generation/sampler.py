@@ -15,6 +15,7 @@ from torch import Tensor
 
 from llmkit.generation.settings import Sampling
 
+_COLD = 1e-4
 _PREFIX = 512  # a full sort of 50k logits costs more than a small model's step; the nucleus is nearly always in here
 _BLOCK = 256  # uniforms drawn at a time; part of what a seed means, so never change it
 
@@ -29,6 +30,8 @@ def repetition_penalty(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
 def temperature(logits: Tensor, value: float) -> Tensor:
     """Divide by `value` (above 0): below 1 sharpens the distribution, above 1 flattens it."""
+    if value < _COLD:  # the quotients would overflow; differences from the highest go to -inf, which is meant
+        return (logits - logits.amax(-1, keepdim=True)) / max(value, 1e-30)
     return logits if value == 1.0 else logits / value
 
 

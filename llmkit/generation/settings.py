@@ -35,8 +35,12 @@ class Sampling:
         _require("top_k", self.top_k, self.top_k is None or self.top_k >= 1, "1 or more")
         _require("top_p", self.top_p, self.top_p is None or 0 < self.top_p <= 1, "above 0, at most 1")
         _require("min_p", self.min_p, self.min_p is None or 0 <= self.min_p <= 1, "from 0 to 1")
+        # Beyond these bounds logits would overflow; 2 is already extreme.
         _require(
-            "repetition_penalty", self.repetition_penalty, 0 < self.repetition_penalty < math.inf, "above 0 (1 is off)"
+            "repetition_penalty",
+            self.repetition_penalty,
+            0.01 <= self.repetition_penalty <= 100,
+            "from 0.01 to 100 (1 is off)",
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmkit.errors import InputRefused
 from llmkit.tokenization.framing import Framed
 
 TOKENS = 8192
@@ -33,6 +34,14 @@ def batches(rows: Sequence[Framed], *, pad_id: int, device: torch.device, tokens
         if full:
             yield _padded(rows, order[start:end], pad_id, device)
             start = end
+
+
+def finite(logits: Tensor) -> Tensor:
+    """`logits` in float32. Raises InputRefused when one is NaN or infinite: any answer from them would be made up."""
+    logits = logits.float()
+    if not bool(logits.isfinite().all()):
+        raise InputRefused("the model gives numbers that are not finite", "its weights are damaged or diverged")
+    return logits
 
 
 def _padded(rows: Sequence[Framed], index: list[int], pad_id: int, device: torch.device) -> Batch:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmkit.prediction.batches import batches
+from llmkit.prediction.batches import batches, finite
 from llmkit.tokenization.framing import Framed, framed
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Classifier:
         with torch.inference_mode():
             for batch in batches(rows, pad_id=self._pad_id, device=device):
                 output = self._model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-                for i, probs in zip(batch.index, output.logits.float().softmax(-1).tolist(), strict=True):
+                for i, probs in zip(batch.index, finite(output.logits).softmax(-1).tolist(), strict=True):
                     answers[i] = Classified(tuple(probs), self.labels, rows[i].was_cut)
         return [answer for answer in answers if answer is not None]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmkit.errors import InputRefused
-from llmkit.prediction.batches import batches
+from llmkit.prediction.batches import batches, finite
 from llmkit.tokenization.framing import Framed
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class MaskFiller:
                 at_masks = [(place, at, text, which) for place, (text, ms) in found_in for which, at in ms]
                 # The head is the dearest layer of a small model: it sees the masked positions only.
                 chosen = hidden[[place for place, *_ in at_masks], [at for _, at, *_ in at_masks]]
-                best = self._model.head(chosen).float().softmax(-1).topk(self._top)
+                best = finite(self._model.head(chosen)).softmax(-1).topk(self._top)
                 for (_, _, owner, which), ids, probs in zip(
                     at_masks, best.indices.tolist(), best.values.tolist(), strict=True
                 ):

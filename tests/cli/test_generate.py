@@ -96,6 +96,9 @@ def test_json_lines_come_from_a_file_and_a_field_and_may_be_plain_strings(llmkit
         (b'{"prompt": "\\ud800"}', "surrogate"),
         (b'"\xff"', "line 1, byte 1 is not valid UTF-8"),
         (b"[" * 100_000, "stdin:1: JSON nested too deeply"),
+        (b'{"prompt": ' + b"9" * 5000 + b"}", "stdin:1: JSON with a number of too many digits"),
+        (b'{"prompt": "a", "id": "\\ud800"}', "stdin:1: half of a surrogate pair"),
+        (b'{"prompt": 5}', "the line holds: prompt"),
     ],
 )
 def test_a_bad_json_line_is_refused_with_its_number(llmkit, line, message):
@@ -111,6 +114,19 @@ def test_a_stop_string_ends_the_text_and_is_not_in_it(llmkit):
     (record,) = records(run.out)
     assert record["finish"] == "stop"
     assert record["text"] == full[: full.index(full[5:7])]
+
+
+def test_a_failure_before_the_first_token_leaves_stdout_empty(llmkit, small_store, tmp_path):
+    for file in (small_store / "gpt").iterdir():
+        if not file.name.startswith("tokenizer"):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    run = llmkit("generate", "-m", str(tmp_path), "-p", "the")
+    assert (run.code, run.out) == (4, b"")
+    assert "holds no tokenizer" in run.err
+
+
+def test_more_texts_than_memory_holds_are_refused(llmkit):
+    assert llmkit("generate", "-p", "the", "-n", str(10**11)).code == 2
 
 
 def test_logprobs_are_one_line_per_token(llmkit):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llmkit.errors import LlmkitError
+from llmkit.errors import InputRefused
 from llmkit.generation.decode import Decoder
 from llmkit.generation.sampler import UniformStream, next_token
 from llmkit.generation.settings import Sampling
@@ -131,5 +131,14 @@ def test_weights_that_are_not_finite_are_reported_not_sampled(toy):
     model = toy()
     with torch.no_grad():
         model.out[0, 0] = float("nan")
-    with pytest.raises(LlmkitError, match="not finite"):
+    with pytest.raises(InputRefused, match="not finite"):
         run(model, [[1, 2]], HOT, steps=1)
+
+
+def test_weights_that_break_later_in_the_text_are_reported_too(toy, monkeypatch):
+    model = toy()
+    head = model.head
+    calls = iter([False, True])
+    monkeypatch.setattr(model, "head", lambda hidden: head(hidden) * (float("nan") if next(calls) else 1.0))
+    with pytest.raises(InputRefused, match="not finite"):
+        run(model, [[1, 2]], HOT, steps=2)

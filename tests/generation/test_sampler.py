@@ -186,3 +186,17 @@ def test_what_a_seed_means_does_not_drift():
 def test_a_setting_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(UsageError, match=name):
         Sampling(**{name: value})
+
+
+@pytest.mark.parametrize("cold", [1e-5, 1e-45, 1e-300])
+def test_a_temperature_near_zero_is_greedy_and_never_overflows(cold):
+    logits = logits_of(1, 40, tied=False)
+    scaled = sampler.temperature(logits, cold)
+    assert not scaled.isnan().any()
+    assert torch.equal(sampler.draw(scaled, torch.tensor([0.0, 0.5, 1 - 2**-24])), logits.argmax(-1))
+
+
+@pytest.mark.parametrize("penalty", [1e-308, 0.0099, 101, 1e308, math.nan])
+def test_a_penalty_that_would_overflow_is_refused(penalty):
+    with pytest.raises(UsageError, match="repetition_penalty"):
+        Sampling(repetition_penalty=penalty)

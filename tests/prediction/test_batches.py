@@ -1,8 +1,10 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.prediction.batches import batches
+from llmkit.errors import InputRefused
+from llmkit.prediction.batches import batches, finite
 from llmkit.tokenization.framing import Framed
 
 CPU = torch.device("cpu")
@@ -33,3 +35,12 @@ def test_rows_of_one_length_need_no_mask():
     (batch,) = batches([Framed([1, 2]), Framed([3, 4])], pad_id=0, device=CPU)
     assert batch.attention_mask is None
     assert batch.token_type_ids is None
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_no_answer_is_made_of_numbers_that_are_not_finite(wrong):
+    logits = torch.zeros(2, 3, dtype=torch.bfloat16)
+    assert finite(logits).dtype == torch.float32
+    logits[1, 2] = wrong
+    with pytest.raises(InputRefused, match="not finite"):
+        finite(logits)
