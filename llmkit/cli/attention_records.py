@@ -10,7 +10,6 @@ from typing import Any
 
 from llmkit.cli.attention_scene import Scene, strongest_links
 from llmkit.cli.output import Output
-from llmkit.errors import StorageError
 
 
 def records(scene: Scene) -> Iterator[tuple[object, ...]]:
@@ -71,15 +70,13 @@ def as_json(scene: Scene) -> dict[str, Any]:
 def save(scene: Scene, path: Path, out: Output) -> None:
     """Maps as `layer.L.head.H`, each (T, T) float32, with the tokens in the metadata."""
     import numpy as np
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as serialize
+
+    from llmkit.cli.output import write_file
 
     tensors = {f"layer.{a}.head.{b}": np.ascontiguousarray(m) for (a, b), m in sorted(scene.maps.items())}
     tensors["ids"] = np.array(scene.tokens.ids, dtype=np.int64)
     metadata = {"tokens": json.dumps(scene.tokens.names), "model": scene.name, "causal": str(scene.reading.causal)}
-    try:
-        save_file(tensors, str(path), metadata=metadata)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # the library's own error type wraps the system's text
-        raise StorageError(f"{path}: {error}") from error
+    # The library's own save_file would put a new file, readable by its owner only, in the place of what is there.
+    write_file(path, serialize(tensors, metadata=metadata))
     out.note(f"wrote {path}")

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import StorageError
 from llmkit.render.console import is_terminal, make_console, palette, wants_color, width
-from llmkit.render.safe_text import safe_line
+from llmkit.render.safe_text import safe_line, safe_text
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from llmkit.render.palette import Palette
+    from llmkit.render.table import Cell, Column
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,17 @@ class Output:
         for line in lines:
             console.print(line, soft_wrap=True)
 
-    def records(self, rows: Iterable[Sequence[object]]) -> None:
-        """Print tab-separated records, one a line."""
+    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
+        """Print aligned columns that fit the terminal."""
+        from llmkit.render.table import table_lines
+
+        self.draw(table_lines(columns, rows, self.width))
+
+    def records(self, rows: Iterable[Sequence[object]], *, flush: bool = False) -> None:
+        """Print tab-separated records, one a line whatever is in a cell."""
+        clean = safe_text if self.is_terminal else str
         for row in rows:
-            print("\t".join(map(str, row)))
+            print(clean("\t".join(_cell(cell) for cell in row)), flush=flush)
 
     def object(self, body: dict[str, Any]) -> None:
         """Print one JSON object; numbers that are not finite become null, and `nonfinite` says so."""
@@ -75,10 +83,20 @@ def write_text(path: Path, content: str) -> None:
     if str(path) == "-":
         sys.stdout.write(content)
         return
+    write_file(path, content.encode("utf-8"))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file; StorageError with the path if that fails."""
     try:
-        path.write_text(content, encoding="utf-8")
+        path.write_bytes(content)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def _cell(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() else " ".join(text.splitlines()).replace("\t", " ")
 
 
 def _finite(value: Any) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from llmkit.errors import StorageError
+from llmkit.errors import StorageError, UsageError
 from llmkit.tokenization.files import write_atomically
 from llmkit.tokenization.tokenizer import Tokenizer
 
@@ -27,6 +27,8 @@ class PackedWriter:
     """Writes ids as they come; the file appears when it is complete. Use as a context manager."""
 
     def __init__(self, path: Path, tokenizer: Tokenizer) -> None:
+        if path.exists() and not path.is_file():  # a device would be replaced by a file
+            raise UsageError(f"{path} is not a regular file", "name a file to write to")
         self.path = path
         self.tokenizer = tokenizer
         self.code = "H" if tokenizer.vocab_size <= 1 << 16 else "I"

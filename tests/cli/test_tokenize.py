@@ -158,6 +158,9 @@ def test_a_failed_pack_leaves_no_file(inside, tmp_path):
     assert "byte 500000 (0xff) is not valid UTF-8" in err.decode()
     assert list(tmp_path.iterdir()) == []
     assert inside("--out", tmp_path / "no" / "where.bin", data=b"x")[0] == 74
+    os.mkfifo(tmp_path / "pipe")
+    assert inside("--out", tmp_path / "pipe", "--force", data=b"x")[0] == 2
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_special_tokens_are_added_on_request(inside):
