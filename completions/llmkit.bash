@@ -70,7 +70,7 @@ _llmkit_at() {
         ;;
     'store diff')
         children='' arguments='store/diff:0 store/diff:1'
-        options='--help --store --json' takes=' --store '
+        options='--help --store --json --quiet -q' takes=' --store '
         ;;
     'store prune')
         children='' arguments='store/prune:0'

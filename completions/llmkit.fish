@@ -419,6 +419,7 @@ complete -c llmkit -n '__llmkit_at "store verify"' -f -k -a '(__llmkit_words che
 complete -c llmkit -n '__llmkit_at "store diff"' -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "store diff"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "store diff"' -l json -d 'One JSON object on stdout.'
+complete -c llmkit -n '__llmkit_at "store diff"' -l quiet -s q -d 'Errors only on stderr.'
 complete -c llmkit -n '__llmkit_at "store diff" 0' -f -k -a '(__llmkit_words checkpoints)'
 complete -c llmkit -n '__llmkit_at "store diff" 1' -f -k -a '(__llmkit_words checkpoints)'
 

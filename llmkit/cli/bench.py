@@ -58,7 +58,7 @@ def bench(
     llmkit bench --json > before.json  results to compare with later
     llmkit bench --baseline before.json --fail-over 5%
     """
-    from llmkit.cli.inspect_tree import find_model
+    from llmkit.cli.models import find_model
     from llmkit.cli.output import Output
     from llmkit.errors import CheckFailed, UsageError
     from llmkit.measurement.compare import compare, parse_percent, read_baseline
@@ -79,7 +79,7 @@ def bench(
     plan = Plan(
         trials=trials or 7,
         budget=float("inf") if trials else _BUDGET if what else _QUICK_BUDGET,
-        model=find_model(model, default_store(store), quiet) if model is not None else None,
+        model=find_model(model, default_store(store)) if model is not None else None,
         shape=_shape(shape, batch_size),
         device=_device(device),
         notice=out.note,

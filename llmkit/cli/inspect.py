@@ -78,13 +78,20 @@ def inspect(
     llmkit inspect tiny@500 --diff tiny@1000               what training changed
     """
     from llmkit.checkpoint.refs import default_store
-    from llmkit.cli.inspect_numbers import show_differences, show_neighbours, show_stats
-    from llmkit.cli.inspect_tree import find_model, show_tree
+    from llmkit.cli.inspect_numbers import show_neighbours, show_stats
+    from llmkit.cli.inspect_tree import show_tree
+    from llmkit.cli.models import find_model
     from llmkit.cli.output import Output
 
     place = default_store(store)
     out = Output(as_json=json, quiet=quiet, svg=svg)
-    path = find_model(ref, place, quiet)
+    _one_view(text=text, diff=diff, neighbors=neighbors, stats=stats)
+    if text is None:
+        _needs_text(
+            layer=layer, head=head, all_heads=all_heads, query=query, hide_sink=hide_sink, window=window, all=every,
+            save=save,
+        )  # fmt: skip
+    path = find_model(ref, place, quiet=quiet)
     if text is not None:
         from llmkit.cli.attention_scene import View
         from llmkit.cli.inspect_attention import show_attention
@@ -92,14 +99,23 @@ def inspect(
         view = View(layer, head, all_heads, query, hide_sink, window, scale, top, every, save)
         show_attention(path, text, view, out, device)
     elif diff is not None:
-        raise typer.Exit(show_differences(path, find_model(diff, place, quiet), out))
+        from llmkit.cli.differences import show_differences
+
+        raise typer.Exit(show_differences(path, find_model(diff, place), out, command="inspect-diff"))
     elif neighbors is not None:
         show_neighbours(path, neighbors, top, out)
     elif stats:
         show_stats(path, out)
     else:
-        _needs_text(layer=layer, head=head, all_heads=all_heads, query=query, window=window, save=save)
         show_tree(path, out, depth=depth, columns=columns, verify=verify)
+
+
+def _one_view(**views: object) -> None:
+    from llmkit.errors import UsageError
+
+    chosen = [name for name, value in views.items() if value is not None and value is not False]
+    if len(chosen) > 1:
+        raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "look at one thing at a time")
 
 
 def _needs_text(**flags: object) -> None:

@@ -110,7 +110,10 @@ def _look(
     wanted = view.chosen(config.n_layers, config.n_heads)
     keep = wanted if _needs_maps(view, out) else []
     _refuse_too_much(len(keep), len(tokens), out)
-    model = read_model(path, device=_device(device))
+    from llmkit.training.device import choose_device
+
+    target = choose_device(device)
+    model = read_model(path, device=target)
     reading = read_attention(model, tokens, causal=model.is_causal, keep=keep)
     maps, hidden = dict(reading.maps), {}
     if view.hide_sink:
@@ -137,11 +140,3 @@ def _refuse_too_much(heads: int, tokens: int, out: Output) -> None:
             f"{heads} maps of {tokens} x {tokens} tokens are too much at once",
             "choose one head with --layer and --head, or cut the text",
         )
-
-
-def _device(asked: str) -> str:
-    if asked != "auto":
-        return asked
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

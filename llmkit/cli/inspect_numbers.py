@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmkit.cli.output import Output
 from llmkit.errors import InputRefused
-
-if TYPE_CHECKING:
-    pass
 
 
 def show_stats(path: Path, out: Output) -> None:
@@ -33,7 +29,7 @@ def show_stats(path: Path, out: Output) -> None:
         rows = [{"name": name, "shape": list(tensors[name].shape), **asdict(s)} for name, s in found.items()]
         out.object({"schema": "llmkit/inspect-stats/1", "name": display_name(path), "tensors": rows})
     elif out.is_terminal:
-        from llmkit.render.table import Column, table_lines
+        from llmkit.render.table import Column
 
         columns = [Column("tensor", style="bold"), Column("shape", keep=3, style="dim")]
         columns += [Column(c, True, keep) for c, keep in (("mean", 4), ("std", 8), ("min", 6), ("max", 7))]
@@ -43,37 +39,11 @@ def show_stats(path: Path, out: Output) -> None:
              str(s.nan or ""), str(s.infinite or ""))
             for name, s in found.items()
         ]  # fmt: skip
-        out.draw(table_lines(columns, lines, out.width))
+        out.table(columns, lines)
     bad = [name for name, s in found.items() if not s.is_finite]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         out.note(f"warning: {len(bad)} tensors hold NaN or infinities: {', '.join(bad[:3])}{more}")
-
-
-def show_differences(old: Path, new: Path, out: Output) -> int:
-    """What differs between two models; returns 3 if anything does, else 0."""
-    from llmkit.checkpoint.shards import list_tensors
-    from llmkit.inspection.structure import display_name
-    from llmkit.inspection.values import differences
-
-    found = differences(list_tensors(old), list_tensors(new))
-    rows = [("added", name, "") for name in found.added] + [("removed", name, "") for name in found.removed]
-    rows += [("reshaped", n, f"{_times(a)} -> {_times(b)}") for n, (a, b) in found.reshaped.items()]
-    rows += [("retyped", n, f"{a} -> {b}") for n, (a, b) in found.retyped.items()]
-    rows += [("changed", n, f"{d:.4g}") for n, d in sorted(found.changed.items(), key=lambda item: -item[1])]
-    if out.as_json:
-        names = [display_name(old), display_name(new)]
-        out.object({"schema": "llmkit/inspect-diff/1", "models": names, "is_equal": found.is_empty, **asdict(found)})
-    elif out.is_terminal:
-        from llmkit.render.table import Column, table_lines
-
-        if rows:
-            columns = [Column("tensor", style="bold"), Column("what", keep=9), Column("largest difference", True)]
-            out.draw(table_lines(columns, [(name, kind, detail) for kind, name, detail in rows], out.width))
-    else:
-        out.records(rows)
-    out.note(f"{len(rows)} differences, {found.equal} tensors equal" if rows else f"all {found.equal} tensors equal")
-    return 0 if found.is_empty else 3
 
 
 def show_neighbours(path: Path, word: str, count: int, out: Output) -> None:
@@ -122,7 +92,3 @@ def _has(tokenizer: Any, token_id: int) -> bool:
 
 def _short(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3g}"
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "scalar"

@@ -1,4 +1,4 @@
-"""Which model `inspect` looks at, and its layer tree in all faces."""
+"""The layer tree of `inspect` in all faces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.cli.output import Output
-from llmkit.errors import InputRefused, UsageError
+from llmkit.errors import UsageError
 from llmkit.render.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -17,24 +17,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("shape", "params", "share", "bar", "bytes", "dtype", "note")
 _AUTO_VERIFY_BYTES = 64 * 2**20  # digests of less are checked without asking: it takes a tenth of a second
-
-
-def find_model(ref: str | None, store: Path, quiet: bool) -> Path:
-    """The model directory that `ref` names; without one, the newest in the store, said on stderr."""
-    from llmkit.checkpoint.refs import newest, reference, resolve
-    from llmkit.cli.models import say
-
-    if ref is not None:
-        path = resolve(ref, store)
-        if not (path / "config.json").is_file():
-            raise InputRefused(f"{path} has no config.json; it is not a model", "give a model's directory")
-        return path
-    found = newest(store, lambda path, config: True)
-    if found is None:
-        raise UsageError(f"no model in {store}", "train one: llmkit pretrain bert-mini, or name a model directory")
-    if not quiet:
-        say(f"model: {reference(found, store)}")
-    return found
 
 
 def show_tree(path: Path, out: Output, *, depth: int, columns: str, verify: bool) -> None:

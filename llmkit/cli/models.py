@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmkit.errors import LlmkitError, UsageError
+from llmkit.errors import InputRefused, LlmkitError, UsageError
 from llmkit.models.family import Family, Kind
 
 if TYPE_CHECKING:
@@ -70,6 +70,23 @@ def choose_model(ref: str | None, store: Path | None, jobs: tuple[Job, ...], *, 
         raise UsageError(
             f"no model in {place} can {_either(jobs)}; train one first: {recipes}", "or name one: --model REF"
         )
+    if not quiet:
+        say(f"model: {reference(found, place)}")
+    return found
+
+
+def find_model(ref: str | None, place: Path, *, quiet: bool = False) -> Path:
+    """The directory of any model at all: the one `ref` names, else the newest in the store, said on stderr."""
+    from llmkit.checkpoint.refs import CONFIG, newest, reference, resolve
+
+    if ref is not None:
+        path = resolve(ref, place)
+        if not (path / CONFIG).is_file():
+            raise InputRefused(f"{path} has no {CONFIG}; it is not a model", "give a model's directory")
+        return path
+    found = newest(place, lambda path, config: True)
+    if found is None:
+        raise UsageError(f"no model in {place}; train one first: llmkit pretrain bert-mini", "or name a directory")
     if not quiet:
         say(f"model: {reference(found, place)}")
     return found

@@ -139,8 +139,8 @@ def schema(
     from llmkit.recipe.schema import SECTIONS
     from llmkit.suggest import did_you_mean
 
-    if section is None:
-        _print_json(json_schema())
+    if section is None:  # a file that people open too
+        sys.stdout.write(json.dumps(json_schema(), indent=2, allow_nan=False) + "\n")
     elif section not in SECTIONS:
         hint = did_you_mean(section, SECTIONS) or f"the sections are {', '.join(SECTIONS)}"
         raise UsageError(f"no recipe section {section!r}", hint)
@@ -191,11 +191,12 @@ def _print_table(
     on_terminal: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda row: row,
 ) -> None:
     """Aligned columns on a terminal, the last one folded to fit; tab-separated values in a pipe."""
+    from llmkit.cli.output import Output
     from llmkit.render.console import is_terminal, make_console, width
     from llmkit.render.safe_text import safe_line
 
     if not is_terminal(sys.stdout):
-        sys.stdout.write("".join("\t".join(cell.replace("\t", " ") for cell in row) + "\n" for row in rows))
+        Output().records(rows)
         return
     from rich.table import Table
     from rich.text import Text
@@ -217,6 +218,7 @@ def _print_text(text: str) -> None:
     sys.stdout.write(safe_text(text) if is_terminal(sys.stdout) else text)
 
 
-def _print_json(data: object) -> None:
-    # Every float here is finite: limits and defaults are ours, values were checked.
-    sys.stdout.write(json.dumps(data, ensure_ascii=True, indent=2, allow_nan=False) + "\n")
+def _print_json(body: dict[str, Any]) -> None:
+    from llmkit.cli.output import Output
+
+    Output(as_json=True).object(body)

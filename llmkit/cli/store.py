@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -15,6 +12,7 @@ from llmkit.cli.options import Json, Quiet, Store
 
 if TYPE_CHECKING:
     from llmkit.checkpoint.catalogue import Entry
+    from llmkit.render.table import Column
 
 app = command_group(
     """List, show, verify, compare, prune and export checkpoints.
@@ -47,20 +45,21 @@ def ls(
     """
     from llmkit.checkpoint.catalogue import entries, steps_of
     from llmkit.checkpoint.refs import default_store
-    from llmkit.cli.models import say
+    from llmkit.cli.output import Output
 
-    place = default_store(store)
+    place, out = default_store(store), Output(as_json=as_json)
     found = entries(place) if name is None else steps_of(place, name)
     if as_json:
-        _print_json({"schema": "llmkit/store-ls/1", "store": str(place), "entries": [_json(e) for e in found]})
+        out.object({"schema": "llmkit/store-ls/1", "store": str(place), "entries": [_json(e) for e in found]})
         return
     if not found:
-        say(f"nothing in {place}; llmkit pretrain bert-mini trains a small model")
-    titles = ("ref", "kind", "model", "steps", "size", "written", "note")
-    if _is_terminal():
-        _print_table(titles, [_row(e) for e in found])
+        out.note(f"nothing in {place}; llmkit pretrain bert-mini trains a small model")
+    if out.is_terminal:
+        out.table(_columns("ref", "kind", "model", "steps", "size", "written", "note"), [_row(e) for e in found])
     else:
-        _print_tsv((e.ref, e.kind, e.family, str(e.n_steps), str(e.n_bytes), _utc(e.written), e.problem) for e in found)
+        out.records(
+            (e.ref, e.kind, e.family, str(e.n_steps), str(e.n_bytes), _utc(e.written), e.problem) for e in found
+        )
 
 
 @app.command(cls=PlainCommand)
@@ -73,22 +72,25 @@ def show(ref: Ref, store: Store = None, as_json: Json = False) -> None:
     """
     from llmkit.checkpoint.catalogue import details
     from llmkit.checkpoint.refs import default_store, resolve
+    from llmkit.cli.output import Output
     from llmkit.render.units import size
 
-    place = default_store(store)
+    place, out = default_store(store), Output(as_json=as_json)
     found = details(resolve(ref, place), place)
     if as_json:
-        _print_json({"schema": "llmkit/store-show/1", **found.as_dict()})
-    elif _is_terminal():
+        out.object({"schema": "llmkit/store-show/1", **found.as_dict()})
+    elif out.is_terminal:
         from llmkit.render.safe_text import safe_line
 
         for title, value in found.facts.items():
             print(f"{safe_line(title):<18} {safe_line(value)}")
         print()
-        _print_table(("file", "size", "sha256"), [(f.name, size(f.size), (f.sha256 or "")[:16]) for f in found.files])
+        out.table(
+            _columns("file", "size", "sha256"), [(f.name, size(f.size), (f.sha256 or "")[:16]) for f in found.files]
+        )
     else:
-        _print_tsv(found.facts.items())
-        _print_tsv(("file", f.name, str(f.size), f.sha256 or "") for f in found.files)
+        out.records(found.facts.items())
+        out.records(("file", f.name, str(f.size), f.sha256 or "") for f in found.files)
 
 
 @app.command(cls=PlainCommand)
@@ -110,9 +112,10 @@ def verify(
     """
     from llmkit.checkpoint.catalogue import to_verify, verdict
     from llmkit.checkpoint.refs import default_store
+    from llmkit.cli.output import Output
     from llmkit.errors import InputRefused
 
-    place = default_store(store)
+    place, out = default_store(store), Output(as_json=as_json, quiet=quiet)
     results = []
     for target in to_verify(refs, place):
         result = verdict(target, place)
@@ -120,10 +123,10 @@ def verify(
         if not as_json and not (quiet and result.ok):
             mark = ("ok" if result.ok else "damaged") if result.has_manifest else "no manifest"
             words = [result.ref, mark, result.reason] if result.reason else [result.ref, mark]
-            _print_tsv([words], flush=True)
+            out.records([words], flush=True)
     if as_json:
         listed = [{"ref": r.ref, "ok": r.ok, "manifest": r.has_manifest, "reason": r.reason or None} for r in results]
-        _print_json({"schema": "llmkit/store-verify/1", "checkpoints": listed})
+        out.object({"schema": "llmkit/store-verify/1", "checkpoints": listed})
     bad = [r for r in results if not r.ok]
     if bad and as_json:
         raise typer.Exit(InputRefused.exit_code)
@@ -135,33 +138,18 @@ def verify(
 
 
 @app.command(cls=PlainCommand)
-def diff(ref: Ref, other: Ref, store: Store = None, as_json: Json = False) -> None:
+def diff(ref: Ref, other: Ref, store: Store = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Compare the weights of two checkpoints; exit code 3 if they differ.
 
     \b
     llmkit store diff gpt-mini@500 gpt-mini@1000
     """
-    from dataclasses import asdict
-
     from llmkit.checkpoint.refs import default_store, resolve
-    from llmkit.checkpoint.shards import list_tensors
-    from llmkit.inspection.values import differences
+    from llmkit.cli.differences import show_differences
+    from llmkit.cli.output import Output
 
-    place = default_store(store)
-    old, new = resolve(ref, place), resolve(other, place)
-    found = differences(list_tensors(old), list_tensors(new))
-    rows = [("added", name, "") for name in found.added] + [("removed", name, "") for name in found.removed]
-    rows += [("reshaped", name, f"{a} -> {b}") for name, (a, b) in found.reshaped.items()]
-    rows += [("retyped", name, f"{a} -> {b}") for name, (a, b) in found.retyped.items()]
-    rows += [("changed", name, f"{largest:.4g}") for name, largest in found.changed.items()]
-    if as_json:
-        changed = {name: value if value != float("inf") else None for name, value in found.changed.items()}
-        _print_json({"schema": "llmkit/store-diff/1", **asdict(found), "changed": changed, "same": found.is_empty})
-    elif _is_terminal():
-        _print_table(("what", "tensor", "largest difference"), rows)
-    else:
-        _print_tsv(rows)
-    raise typer.Exit(0 if found.is_empty else 3)
+    place, out = default_store(store), Output(as_json=as_json, quiet=quiet)
+    raise typer.Exit(show_differences(resolve(ref, place), resolve(other, place), out, command="store-diff"))
 
 
 @app.command(cls=PlainCommand)
@@ -182,8 +170,9 @@ def prune(
     """
     from llmkit.checkpoint.catalogue import run_of
     from llmkit.checkpoint.refs import default_store, reference
+    from llmkit.cli.output import Output
 
-    place = default_store(store)
+    place, out = default_store(store), Output(as_json=as_json)
     run = run_of(place, name)
     doomed = run.to_prune(keep)
     if doomed and not dry_run:
@@ -191,9 +180,9 @@ def prune(
             doomed = run.prune(keep)
     refs = [reference(checkpoint.path, place) for checkpoint in doomed]
     if as_json:
-        _print_json({"schema": "llmkit/store-prune/1", "dry_run": dry_run, "deleted": refs})
+        out.object({"schema": "llmkit/store-prune/1", "dry_run": dry_run, "deleted": refs})
     else:
-        _print_tsv(("would delete" if dry_run else "deleted", ref) for ref in refs)
+        out.records(("would delete" if dry_run else "deleted", ref) for ref in refs)
 
 
 @app.command(cls=PlainCommand)
@@ -216,10 +205,13 @@ def export(
     llmkit store export gpt-mini@500 ./half --dtype bfloat16
     """
     from llmkit.api import export as export_model
+    from llmkit.cli.output import Output
 
     largest = export_model(ref, directory, store=store, dtype=dtype)
     if as_json:
-        _print_json({"schema": "llmkit/store-export/1", "path": str(directory), "largest_logit_difference": largest})
+        Output(as_json=True).object(
+            {"schema": "llmkit/store-export/1", "path": str(directory), "largest_logit_difference": largest}
+        )
     else:
         print(directory)
 
@@ -250,31 +242,9 @@ def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _is_terminal() -> bool:
-    from llmkit.render.console import is_terminal
+def _columns(*titles: str) -> list[Column]:
+    """Columns of a table; a narrow terminal loses the least telling ones first."""
+    from llmkit.render.table import Column
 
-    return is_terminal(sys.stdout)
-
-
-def _print_tsv(rows: Any, *, flush: bool = False) -> None:
-    from llmkit.render.safe_text import safe_text
-
-    for row in rows:
-        line = "\t".join(" ".join(str(cell).splitlines()).replace("\t", " ") for cell in row)
-        print(safe_text(line) if _is_terminal() else line, flush=flush)
-
-
-def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from llmkit.render.console import make_console, width
-    from llmkit.render.table import Column, table_lines
-
-    # A narrow terminal loses the least telling columns first.
-    dear = {"size": 6, "steps": 3, "kind": 2, "written": 1, "": 9}
-    columns = [Column(title, is_right=title in ("size", "steps"), keep=dear.get(title, 5)) for title in titles]
-    console = make_console(sys.stdout)
-    for line in table_lines(columns, rows, width(sys.stdout)):
-        console.print(line, no_wrap=True, crop=True)
-
-
-def _print_json(body: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+    dear = {"size": 6, "steps": 3, "kind": 2, "written": 1}
+    return [Column(title, is_right=title in ("size", "steps"), keep=dear.get(title, 5)) for title in titles]

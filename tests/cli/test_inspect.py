@@ -125,7 +125,9 @@ def test_saved_maps_equal_the_json(llmkit, tmp_path):
     from safetensors.numpy import load_file
 
     file = tmp_path / "maps.safetensors"
+    file.touch(mode=0o640)
     assert llmkit("inspect", "gpt", "--text", TEXT, "--save", str(file)).code == 0
+    assert file.stat().st_mode & 0o777 == 0o640  # the file that was there, filled
     maps = load_file(file)
     for head in body(llmkit("inspect", "gpt", "--text", TEXT, "--json"))["heads"]:
         np.testing.assert_allclose(maps[f"layer.{head['layer']}.head.{head['head']}"], head["weights"], atol=1e-6)
@@ -203,6 +205,9 @@ def test_a_picture_is_written(llmkit, tmp_path, flags):
         (("--text", TEXT, "--query", "xylophone"), 2, "not in the text"),
         (("--text", ""), 4, "no tokens"),
         (("--layer", "0"), 2, "needs a text"),
+        (("--stats", "--hide-sink"), 2, "--hide-sink needs a text"),
+        (("--stats", "--diff", "bert"), 2, "--diff and --stats exclude each other"),
+        (("--text", TEXT, "--device", "nonsense"), 2, "there is no device 'nonsense' here"),
         (("--columns", "shapes"), 2, "shape"),
         (("--verify",), 4, "manifest"),
         (("--diff", "nope"), 2, "nope"),

@@ -161,7 +161,8 @@ def test_diff_of_weights(store, llmkit, tmp_path):
         (tmp_path / name / "config.json").write_text("{}")
     a, b = f"{tmp_path}/a", f"{tmp_path}/b"
     assert llmkit("diff", a, b)[:2] == (3, "added\tb\t\nremoved\ta\t\nchanged\tw\t0.5\n")
-    assert llmkit("diff", a, a) == (0, "", "")
+    assert llmkit("diff", a, a) == (0, "", "all 2 tensors equal\n")
+    assert llmkit("diff", a, a, "--quiet") == (0, "", "")
     assert json.loads(llmkit("diff", a, b, "--json")[1])["changed"] == {"w": 0.5}
 
 

@@ -1,0 +1,39 @@
+"""What differs between two models: `inspect --diff` and `store diff`. Still no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from llmkit.cli.output import Output
+
+
+def show_differences(old: Path, new: Path, out: Output, *, command: str) -> int:
+    """What differs between two models, for `command`; returns 3 if anything does, else 0."""
+    from llmkit.checkpoint.shards import list_tensors
+    from llmkit.inspection.structure import display_name
+    from llmkit.inspection.values import differences
+
+    found = differences(list_tensors(old), list_tensors(new))
+    rows = [("added", name, "") for name in found.added] + [("removed", name, "") for name in found.removed]
+    rows += [("reshaped", n, f"{_times(a)} -> {_times(b)}") for n, (a, b) in found.reshaped.items()]
+    rows += [("retyped", n, f"{a} -> {b}") for n, (a, b) in found.retyped.items()]
+    rows += [("changed", n, f"{d:.4g}") for n, d in sorted(found.changed.items(), key=lambda item: -item[1])]
+    if out.as_json:
+        names = [display_name(old), display_name(new)]
+        out.object({"schema": f"llmkit/{command}/1", "models": names, "is_equal": found.is_empty, **asdict(found)})
+    elif out.is_terminal:
+        from llmkit.render.table import Column
+
+        if rows:
+            columns = [Column("tensor", style="bold"), Column("what", keep=9), Column("largest difference", True)]
+            out.table(columns, [(name, kind, detail) for kind, name, detail in rows])
+    else:
+        out.records(rows)
+    out.note(f"{len(rows)} differences, {found.equal} tensors equal" if rows else f"all {found.equal} tensors equal")
+    return 0 if found.is_empty else 3
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
