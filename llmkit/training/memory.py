@@ -12,6 +12,7 @@ from llmkit.models.config import ModelConfig
 from llmkit.models.registry import family_of
 from llmkit.recipe.schema import ObjectiveSettings, TrainSettings
 from llmkit.training.muon import hidden_matrices
+from llmkit.units import size
 
 FLOAT = 4
 # Of a masked example, the part whose logits are computed is what is predicted; of a causal one, all of it.
@@ -84,16 +85,12 @@ def refuse_what_cannot_fit(need: Need, device: torch.device, *, with_activations
     have = available(device)
     if have is not None and (need.total if with_activations else need.lasting) > have:
         raise OutOfMemory(
-            f"training {need.parameters:,} parameters needs about {gigabytes(need.total)} of memory "
-            f"(weights {gigabytes(need.weights)}, gradients {gigabytes(need.gradients)}, optimizer "
-            f"{gigabytes(need.optimizer)}, activations {gigabytes(need.activations)}); {gigabytes(have)} are free",
+            f"training {need.parameters:,} parameters needs about {size(need.total)} of memory "
+            f"(weights {size(need.weights)}, gradients {size(need.gradients)}, optimizer "
+            f"{size(need.optimizer)}, activations {size(need.activations)}); {size(have)} are free",
             "make the model smaller, or lower train.batch_size and raise train.accumulate",
         )
 
-
-def gigabytes(n: float) -> str:
-    """Bytes in GB, or MB below a tenth of one."""
-    return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"
 
 
 def _host_available() -> int | None:

@@ -28,7 +28,7 @@ from llmkit.recipe.schema import Recipe, TrainSettings
 from llmkit.tokenization.framing import Framed
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.labelled import find_base, read_tables
-from llmkit.training.memory import Need, available, estimate, gigabytes, refuse_what_cannot_fit
+from llmkit.training.memory import Need, available, estimate, refuse_what_cannot_fit
 from llmkit.training.objectives.causal import Causal
 from llmkit.training.objectives.classify import Classify, Labelled
 from llmkit.training.objectives.masked import Masked, MaskTokens, Text
@@ -36,6 +36,7 @@ from llmkit.training.objectives.objective import Objective
 from llmkit.training.optim import make_optimizer
 from llmkit.training.session import head_for, set_up
 from llmkit.training.trainer import Trainer
+from llmkit.units import size
 
 PROBE_STEPS = 3
 # A probe of more work than this is made on fewer examples and scaled up: about ten seconds on two slow cores.
@@ -93,8 +94,8 @@ def make_plan(recipe: Recipe, store: Path) -> Plan:
     disk, free = checkpoint * (t.keep + 1), _free(store)
     if disk > free:
         raise StorageError(
-            f"checkpoints need {gigabytes(disk)} in {store} ({t.keep} kept and one being written), "
-            f"{gigabytes(free)} are free",
+            f"checkpoints need {size(disk)} in {store} ({t.keep} kept and one being written), "
+            f"{size(free)} are free",
             "lower train.keep, or choose another --store",
         )
     step_seconds = probe(recipe, config, need, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from llmkit.checkpoint.refs import resolve
 from llmkit.data.corpus import TokenCorpus
 from llmkit.data.sources import Source, open_source
 from llmkit.data.split import Part, open_split
-from llmkit.errors import InputRefused
+from llmkit.errors import InputRefused, StorageError, UsageError
 from llmkit.recipe.schema import Recipe, TokenizerSettings
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.tokenization.train import train as train_tokenizer
@@ -24,16 +25,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that training needs from the text."""
+    """All that training needs from the text. named_tokenizer: sha256 of the one the recipe names now."""
 
     tokenizer: Tokenizer
     train: TokenCorpus
     validation: TokenCorpus | None
+    named_tokenizer: str
 
     @property
     def digest(self) -> dict[str, str]:
         """What must be the same when a run goes on, by name."""
-        found = {"tokenizer": self.tokenizer.sha256, "train": self.train.content_sha256}
+        found = {"tokenizer": self.named_tokenizer, "train": self.train.content_sha256}
         return found | ({"validation": self.validation.content_sha256} if self.validation else {})
 
 
@@ -44,11 +46,16 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
     """
     train, validation = open_texts(recipe, cache)
     is_masked = recipe.objective.name == "masked"
-    if tokenizer is not None:
-        learned = Tokenizer.from_file(tokenizer)
+    settings = recipe.tokenizer
+    assert settings is not None, "a recipe for pre-training has a tokenizer section"
+    if tokenizer is None:
+        learned = named = get_tokenizer(settings, train, store, is_masked=is_masked, say=say)
     else:
-        assert recipe.tokenizer is not None, "a recipe for pre-training has a tokenizer section"
-        learned = get_tokenizer(recipe.tokenizer, train, store, is_masked=is_masked, say=say)
+        learned = named = Tokenizer.from_file(tokenizer)
+        if settings.path is not None:
+            # One that has gone since is no loss: the run keeps its own copy. One that changed is for the user to judge.
+            with contextlib.suppress(StorageError, UsageError):
+                named = get_tokenizer(settings, train, store, is_masked=is_masked, say=say)
     check_roles(learned, is_masked)
 
     def tokenize(source: Source | Part, what: str) -> TokenCorpus:
@@ -66,7 +73,10 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
         return corpus
 
     return Prepared(
-        learned, tokenize(train, "training"), tokenize(validation, "validation") if validation is not None else None
+        learned,
+        tokenize(train, "training"),
+        tokenize(validation, "validation") if validation is not None else None,
+        named.sha256,
     )
 
 

@@ -192,6 +192,20 @@ def test_changed_text_is_refused(pretrain, place):
     assert pretrain(*flags, "--set", "train.steps=7", "--allow-change", "data.train").code == 0
 
 
+def test_a_changed_tokenizer_is_refused_and_one_that_has_gone_is_not_missed(pretrain, place):
+    from llmkit.tokenization.train import train
+
+    train(["abc def ghi jkl mno pqrs tuvw xyz " * 9], algorithm="bpe", vocab_size=300).save(place)
+    flags = ("--set", "tokenizer.path=tokenizer.json", "--set", "train.schedule=constant")
+    assert pretrain(*flags).code == 0
+    train(["zyx wvu tsr qpo nml kji hgf edcba " * 9], algorithm="bpe", vocab_size=300).save(place)
+    refused = pretrain(*flags, "--set", "train.steps=7")
+    assert refused.code == 4
+    assert "the tokenizer is not the one" in refused.err
+    (place / "tokenizer.json").unlink()
+    assert pretrain(*flags, "--set", "train.steps=7").code == 0
+
+
 def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning_and_made_again(pretrain, place):
     pretrain("--run", "whole")
     pretrain()
