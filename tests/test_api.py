@@ -182,6 +182,18 @@ def test_export_compares_logits_and_leaves_training_state_out(store, tmp_path):
     ]  # fmt: skip
 
 
+def test_export_of_weights_that_are_not_finite_is_no_bug(store, tmp_path):
+    import math
+
+    from llmkit.api import export
+
+    loaded = llmkit.load("gpt", store=store)
+    with torch.no_grad():
+        next(loaded.model.parameters()).fill_(math.nan)
+    loaded.save(tmp_path / "broken")
+    assert math.isnan(export(tmp_path / "broken", tmp_path / "copy", store=store))
+
+
 def test_import_costs_no_torch_and_load_is_found_lazily():
     code = "import sys, llmkit, llmkit.api; assert 'torch' not in sys.modules; assert callable(llmkit.load)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -37,11 +37,18 @@ def run_names(store: Path) -> list[str]:
     """Names in the store, sorted. Entries that could not be a NAME are passed over."""
     try:
         with os.scandir(store) as entries:
-            return sorted(e.name for e in entries if _NAME.fullmatch(e.name) and e.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
+            return sorted(e.name for e in entries if _NAME.fullmatch(e.name) and _is_directory(e))
+    except FileNotFoundError:
         return []
     except OSError as error:
         raise StorageError(f"{store}: {error.strerror}") from error
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def resolve(ref: str, store: Path) -> Path:

@@ -37,7 +37,7 @@ MORE = {
     "completion": "Shell completion for bash, zsh and fish.",
 }
 # Options whose value is text; every other value names something, and nothing has an empty name.
-MAY_BE_EMPTY = {"--prompt", "-p", "--text", "--stop", "--neighbors", "--set"}
+MAY_BE_EMPTY = {"--prompt", "-p", "--text", "--stop", "--set"}
 
 
 def load_command(name: str) -> Any:

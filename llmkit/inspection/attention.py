@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from llmkit.errors import InputRefused
 from llmkit.inspection.patterns import LINKS, Floats, Scores, score, strongest
 from llmkit.inspection.tokens import Tokens
 
@@ -59,6 +60,10 @@ def read_attention(
     kept: dict[tuple[int, int], Floats] = {}
     for group in [list(range(layers))] if together else [[n] for n in range(layers)]:
         for layer, maps in _capture(model, tokens, group).items():
+            if not np.isfinite(maps).all():
+                raise InputRefused(
+                    f"the attention of layer {layer} is not finite", "the weights are damaged or diverged: --stats"
+                )
             for index, weights in enumerate(maps):
                 scores = score(weights, tokens.ids, causal=causal, sinks=tokens.sinks)
                 links = strongest(weights, LINKS, causal=causal, sinks=tokens.sinks)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from llmkit.errors import InputRefused
+from llmkit.prediction.batches import finite
 
 if TYPE_CHECKING:
     from llmkit.models.shells import Model
@@ -166,7 +167,7 @@ def _run(model: Model, rows: Iterator[_Row], score: TextScore, *, pad_id: int) -
             chosen = hidden[places, [at for row in group for at in row.at]]
             wanted = torch.tensor([token for row in group for token in row.wanted], device=device)
             for some, targets in zip(chosen.split(_HEAD_ROWS), wanted.split(_HEAD_ROWS), strict=True):
-                logits = model.head(some).float()
+                logits = finite(model.head(some))
                 score.nats += float(F.cross_entropy(logits, targets, reduction="sum"))
                 score.n_hits += int((logits.argmax(-1) == targets).sum())
             score.n_scored += len(wanted)

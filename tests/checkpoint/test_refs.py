@@ -180,3 +180,14 @@ def test_the_store_is_the_option_then_the_environment_then_runs(monkeypatch, tmp
     monkeypatch.setenv("LLMKIT_STORE", "/models")
     assert str(default_store(None)) == "/models"
     assert default_store(tmp_path) == tmp_path
+
+
+def test_a_link_to_itself_in_the_store_is_passed_over(store):
+    (store / "loop").symlink_to("loop")
+    assert run_names(store) == ["bert-mini", "gpt-mini"]
+
+
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="Not a directory"):
+        run_names(tmp_path / "file")

@@ -84,3 +84,13 @@ def test_what_is_not_there_is_refused_with_a_hint(asked):
     with pytest.raises(UsageError) as refused:
         find_query(asked, tokens)
     assert refused.value.hint
+
+
+def test_attention_that_is_not_finite_is_refused_not_left_out(read):
+    import copy
+
+    model, tokens, causal = copy.deepcopy(read[0]), *read[1:]
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(InputRefused, match="layer 0 is not finite"):
+        read_attention(model, tokens, causal=causal)

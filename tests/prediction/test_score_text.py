@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from llmkit.errors import InputRefused
 from llmkit.models.registry import load_family
 from llmkit.prediction.score_text import score_hidden_tokens, score_next_tokens
 
@@ -93,3 +94,13 @@ def test_one_hidden_token_is_scored_as_the_model_scores_it(bert):
 
 def test_an_empty_text_has_no_figures(gpt):
     assert math.isnan(score_next_tokens(*gpt, [("", True)]).loss)
+
+
+def test_a_model_that_computes_nan_has_no_score(gpt):
+    import copy
+
+    model, tokenizer = copy.deepcopy(gpt[0]), gpt[1]
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    with pytest.raises(InputRefused, match="not finite"):
+        score_next_tokens(model, tokenizer, [("the cat sat", True)])
