@@ -23,6 +23,7 @@ from llmkit.checkpoint.commit import Staged, Write, remove_left_overs, temporary
 from llmkit.checkpoint.files import free_bytes, fsync_directory, make_directories, remove_tree
 from llmkit.checkpoint.manifest import Manifest
 from llmkit.errors import InputRefused, StorageError, UsageError
+from llmkit.units import size
 
 _STEP = re.compile(r"step-\d{6,12}")
 
@@ -193,6 +194,6 @@ class RunDirectory:
         need = predicted_bytes + predicted_bytes // 5
         if free < need:
             raise StorageError(
-                f"no room for a checkpoint in {self.path}: {need / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free",
+                f"no room for a checkpoint in {self.path}: {size(need)} needed, {size(free)} free",
                 "free some space, keep fewer checkpoints (train.keep), or choose another --store",
             )

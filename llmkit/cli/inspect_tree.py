@@ -60,7 +60,7 @@ def show_tree(path: Path, out: Output, *, depth: int, columns: str, verify: bool
 
 def headline(structure: Structure, checked: str | None) -> str:
     """`42.1 M params  84.2 MB bfloat16  16 layers  2 files  verified ✓`"""
-    from llmkit.render.units import count, size
+    from llmkit.units import count, size
 
     facts, files = structure.facts, structure.files
     words = [
@@ -86,7 +86,7 @@ def _verified(path: Path, size: int, asked: bool) -> str | None:
 
 def _branch(node: Node, total: int, *, is_copy: bool = False) -> Branch:
     from llmkit.render.tree import Branch
-    from llmkit.render.units import count, percent, size
+    from llmkit.units import count, percent, size
 
     # Inside folded layers the counts are of one copy; a share of the whole would not add up there.
     share = node.params / total if total and not is_copy else 0.0

@@ -34,7 +34,7 @@ def ls(as_json: Json = False) -> None:
     llmkit recipe ls --json | jq -r '.recipes[].name'
     """
     from llmkit.recipe.listing import listings
-    from llmkit.render.units import count
+    from llmkit.units import count
 
     found = listings()
     if as_json:

@@ -73,7 +73,7 @@ def show(ref: Ref, store: Store = None, as_json: Json = False) -> None:
     from llmkit.checkpoint.catalogue import details
     from llmkit.checkpoint.refs import default_store, resolve
     from llmkit.cli.output import Output
-    from llmkit.render.units import size
+    from llmkit.units import size
 
     place, out = default_store(store), Output(as_json=as_json)
     found = details(resolve(ref, place), place)
@@ -217,7 +217,7 @@ def export(
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    from llmkit.render.units import size
+    from llmkit.units import size
 
     steps = str(entry.n_steps) if entry.n_steps else ""
     return entry.ref, entry.kind, entry.family, steps, size(entry.n_bytes), _utc(entry.written), entry.problem

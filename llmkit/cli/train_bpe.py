@@ -123,7 +123,7 @@ def train_bpe(
 
 def _say_report(report: Report, algorithm: str, wanted: int, *, lossless: bool, seconds: float) -> None:
     from llmkit.cli.models import say
-    from llmkit.render.units import size
+    from llmkit.units import size
 
     if report.vocab_size < wanted:
         why = "every character is a token" if algorithm == "char" else "the text has no more pairs that repeat"

@@ -11,6 +11,7 @@ from llmkit.measurement.memory import peak_bytes
 from llmkit.measurement.result import Plan, Result, rated
 from llmkit.measurement.samples import describe, model_for
 from llmkit.measurement.timing import interleaved
+from llmkit.units import size
 
 
 def measure(plan: Plan) -> Iterator[Result]:
@@ -48,7 +49,7 @@ def _measure(plan: Plan, directory: Path) -> Iterator[Result]:
             with path.open("rb", buffering=0) as file:
                 file.readinto(buffer)
 
-    plan.notice(f"load: {describe(plan, read_model(directory))}, {n_bytes / 1e6:.0f} MB")
+    plan.notice(f"load: {describe(plan, read_model(directory))}, {size(n_bytes)}")
     times = interleaved({"load": load, "headers": headers, "read": read}, trials=plan.trials, budget=plan.budget)
     yield rated(
         "load", "model", "GB", n_bytes / 1e9, times["load"], limit=n_bytes / 1e9 / times["read"].best,

@@ -69,7 +69,8 @@ def random_model(shape: Shape) -> Model:
 def describe(plan: Plan, model: Model) -> str:
     """`6 x 384, 14.0 M parameters` for the title of a result."""
     from llmkit.models.registry import family_of
+    from llmkit.units import count
 
     c = model.config
     total = sum(p.numel() for p in model.parameters())
-    return f"{family_of(c).title} {c.n_layers}x{c.d_model}, {total / 1e6:.1f} M parameters"
+    return f"{family_of(c).title} {c.n_layers}x{c.d_model}, {count(total)} parameters"

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from llmkit.render.bars import bar, span_bar
 from llmkit.render.table import Cell, Column, table_lines
-from llmkit.render.units import count, percent, size
+from llmkit.units import count, percent, size
 
 _SPREAD, _SHARE = 14, 10
 

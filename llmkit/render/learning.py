@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmkit.render.bars import bar
 from llmkit.render.safe_text import safe_line
-from llmkit.render.units import count as short
+from llmkit.units import count as short
 
 if TYPE_CHECKING:
     from rich.console import Console

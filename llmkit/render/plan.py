@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmkit.render.safe_text import safe_line
-from llmkit.render.units import count, size
+from llmkit.units import count, size
 
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from rich.text import Text
 from llmkit.render.bars import bar
 from llmkit.render.console import make_console, width
 from llmkit.render.safe_text import safe_line
-from llmkit.render.units import count, size
+from llmkit.units import count, size
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_CELLS = 40

@@ -92,7 +92,6 @@ def refuse_what_cannot_fit(need: Need, device: torch.device, *, with_activations
         )
 
 
-
 def _host_available() -> int | None:
     try:
         with open("/proc/meminfo", encoding="ascii") as file:

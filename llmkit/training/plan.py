@@ -31,8 +31,9 @@ from llmkit.training.labelled import find_base, read_tables
 from llmkit.training.memory import Need, available, estimate, refuse_what_cannot_fit
 from llmkit.training.objectives.causal import Causal
 from llmkit.training.objectives.classify import Classify, Labelled
-from llmkit.training.objectives.masked import Masked, MaskTokens, Text
+from llmkit.training.objectives.masked import Masked, MaskTokens
 from llmkit.training.objectives.objective import Objective
+from llmkit.training.objectives.windows import Text
 from llmkit.training.optim import make_optimizer
 from llmkit.training.session import head_for, set_up
 from llmkit.training.trainer import Trainer
@@ -94,8 +95,7 @@ def make_plan(recipe: Recipe, store: Path) -> Plan:
     disk, free = checkpoint * (t.keep + 1), _free(store)
     if disk > free:
         raise StorageError(
-            f"checkpoints need {size(disk)} in {store} ({t.keep} kept and one being written), "
-            f"{size(free)} are free",
+            f"checkpoints need {size(disk)} in {store} ({t.keep} kept and one being written), {size(free)} are free",
             "lower train.keep, or choose another --store",
         )
     step_seconds = probe(recipe, config, need, device)
