@@ -46,7 +46,7 @@ def finetune(
     if dry_run:
         from llmkit.cli.training import show_plan
 
-        show_plan(chosen, root, as_json=as_json)
+        show_plan(chosen, directory, as_json=as_json)
         return
     talk = Talk(as_json, quiet)
     allow = allow_change or []
@@ -90,6 +90,6 @@ def finetune(
             directory.path,
             stop,
             talk,
-            hint='echo "..." | llmkit predict',
+            hint='llmkit predict classify "..."',
             results=results,
         )

@@ -35,7 +35,7 @@ def pretrain(
     if dry_run:
         from llmkit.cli.training import show_plan
 
-        show_plan(chosen, root, as_json=as_json)
+        show_plan(chosen, directory, as_json=as_json)
         return
     talk = Talk(as_json, quiet)
     allow = allow_change or []
@@ -61,5 +61,5 @@ def pretrain(
             stop=stop,
         )
         is_causal = chosen.objective.name == "causal"
-        hint = 'llmkit generate --prompt "..."' if is_causal else 'llmkit predict "Some words and a [MASK]."'
+        hint = 'llmkit generate --prompt "..."' if is_causal else 'llmkit predict fill-mask "Some words and a [MASK]."'
         end(outcome.reason, outcome.step, directory.path, stop, talk, hint=hint)

@@ -164,13 +164,13 @@ def put_result(directory: Path, step: int, talk: Talk, **more: Any) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def show_plan(recipe: Recipe, store: Path, *, as_json: bool) -> None:
+def show_plan(recipe: Recipe, directory: RunDirectory, *, as_json: bool) -> None:
     """Print what the run would take: lines on a terminal, key and value in a pipe, or one JSON object."""
     from llmkit.render.console import is_terminal
     from llmkit.render.plan import plan_lines
     from llmkit.training.plan import make_plan
 
-    plan = make_plan(recipe, store).as_json()
+    plan = {**make_plan(recipe, directory.path.parent).as_json(), "run": directory.path.name}
     if as_json:
         print(json.dumps(plan))
     elif is_terminal(sys.stdout):

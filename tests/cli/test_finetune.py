@@ -146,6 +146,7 @@ def test_held_out_rows_are_not_trained_on(place):
 
 
 def test_a_dry_run_of_finetuning_leaves_nothing(finetune, place):
-    done = finetune("--dry-run", "--json")
-    assert json.loads(done.out)["steps"] == 12
+    done = finetune("--dry-run", "--json", "--run", "other")
+    plan = json.loads(done.out)
+    assert (plan["steps"], plan["run"]) == (12, "other")
     assert not (place / "runs").exists()
