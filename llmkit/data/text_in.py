@@ -83,7 +83,7 @@ def _decoded(path: Path, data: bytes, base: int, errors: Errors, *, final: bool)
         where = base + e.start
         raise InputRefused(
             f"{shown(path)}: byte {where} (0x{data[e.start]:02x}) is not valid UTF-8",
-            "convert the file to UTF-8 (iconv -f LATIN1 -t UTF-8), or read it with errors=replace",
+            "convert it: iconv -f LATIN1 -t UTF-8",
         ) from None
     if errors == "strict" and "\0" in text:
         where = base + data.index(b"\0")
