@@ -11,13 +11,14 @@ from llmkit.checkpoint.hf_layout import read_model
 from llmkit.checkpoint.store import RunDirectory
 from llmkit.errors import UsageError
 from llmkit.recipe.schema import Recipe
+from llmkit.training.checkpoints import Best
 from llmkit.training.events import Listener
 from llmkit.training.labelled import LabelledText, encode_table
 from llmkit.training.objectives.classify import Classify, Labelled
 from llmkit.training.resume import Resumption, check_digests
 from llmkit.training.scores import Result
 from llmkit.training.seeds import Purpose, seed_torch
-from llmkit.training.session import Best, Outcome, set_up, train
+from llmkit.training.session import Outcome, set_up, train
 from llmkit.training.signals import StopRequest
 
 BETTER = ("accuracy", True)

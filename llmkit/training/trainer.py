@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +21,13 @@ from llmkit.training.events import End, Evaluation, Event, Listener, Sample, Sav
 from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
 from llmkit.training.optim import Optimizer, clip_gradients
 from llmkit.training.precision import mixed_precision
+from llmkit.training.progress import MEMORY, Progress, Window, is_due
 from llmkit.training.schedule import learning_rate
 from llmkit.training.seeds import Purpose, generator, seed_torch
 from llmkit.training.signals import StopRequest
 
 # A full disk may be emptied while the run goes on; after this many failed saves in a row it is given up.
 MOST_FAILED_SAVES = 3
-# Losses kept for the mean of the log and for telling a spike from noise.
-MEMORY = 64
 
 
 @dataclass(frozen=True)
@@ -39,33 +36,6 @@ class Commit:
 
     path: Path
     size: int
-
-
-@dataclass
-class Progress:
-    """All that a resumed run needs besides weights and optimizer state: plain values, exact in JSON.
-
-    step: optimizer steps done. evaluated: step of the last validation. best: its best score so far and where.
-    recent: the last losses, oldest first. tokens: seen so far.
-    """
-
-    step: int = 0
-    evaluated: int = 0
-    sampled: int = 0
-    best_score: float | None = None
-    best_step: int = 0
-    tokens: int = 0
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=MEMORY))
-    scores: dict[str, float] = field(default_factory=dict)
-
-    def to_values(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**self.__dict__, "recent": list(self.recent), "scores": dict(self.scores)}
-
-    @classmethod
-    def from_values(cls, values: dict[str, Any]) -> Progress:
-        """The inverse of `to_values`."""
-        return cls(**{**values, "recent": deque(values["recent"], maxlen=MEMORY)})
 
 
 class Trainer:
@@ -289,44 +259,3 @@ class Trainer:
             threads=torch.get_num_threads(),
             examples=self.objective.n_examples,
         )
-
-
-class Window:
-    """Time and counts between two lines of the log, validation and saving not counted."""
-
-    def __init__(self) -> None:
-        self.examples = 0
-        self.total = 0.0
-        self.restart(0)
-
-    def restart(self, tokens: int) -> None:
-        """Begin at a total of `tokens`."""
-        self.began, self.paused, self.tokens, self.examples = time.perf_counter(), 0.0, tokens, 0
-
-    def lap(self, tokens: int) -> tuple[float, int, int]:
-        """Seconds, tokens and examples since the last lap."""
-        seconds = max(1e-9, time.perf_counter() - self.began - self.paused)
-        self.total += seconds
-        counts = tokens - self.tokens, self.examples
-        self.restart(tokens)
-        return seconds, *counts
-
-    def pause(self) -> _Pause:
-        """While this is held, time does not count."""
-        return _Pause(self)
-
-
-class _Pause:
-    def __init__(self, window: Window) -> None:
-        self.window = window
-
-    def __enter__(self) -> None:
-        self.began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.window.paused += time.perf_counter() - self.began
-
-
-def is_due(step: int, every: int, steps: int) -> bool:
-    """Whether something that happens every `every` steps (0: only at the end) happens after step `step`."""
-    return step >= steps or (every > 0 and step % every == 0)

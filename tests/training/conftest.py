@@ -7,7 +7,8 @@ from torch import nn
 
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training.objectives.causal import Causal
-from llmkit.training.objectives.masked import Masked, MaskTokens, Text
+from llmkit.training.objectives.masked import Masked, MaskTokens
+from llmkit.training.objectives.windows import Text
 
 
 class TinyModel(nn.Module):

@@ -9,7 +9,8 @@ from llmkit.errors import InputRefused
 from llmkit.tokenization.framing import Framed
 from llmkit.training.objectives.causal import Causal
 from llmkit.training.objectives.classify import Classify, Labelled
-from llmkit.training.objectives.masked import Masked, Text, mask
+from llmkit.training.objectives.masked import Masked, mask
+from llmkit.training.objectives.windows import Text
 
 
 def rng(seed=0):

@@ -10,8 +10,9 @@ from llmkit.errors import Diverged, StorageError
 from llmkit.training.events import Evaluation, Saved, Step, Warned
 from llmkit.training.objectives.objective import NO_TARGET
 from llmkit.training.optim import make_optimizer
+from llmkit.training.progress import Progress
 from llmkit.training.signals import StopRequest
-from llmkit.training.trainer import Commit, Progress, Trainer
+from llmkit.training.trainer import Commit, Trainer
 
 
 class Memory:

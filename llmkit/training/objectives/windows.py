@@ -1,0 +1,90 @@
+"""Runs of sentences that fill the examples of the masked objective, and the pairs made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Text:
+    """Tokens of documents cut into sentences.
+
+    ids: (n_tokens,); sentences: (n_sentences + 1,) offsets into ids; documents: (n_documents + 1,) offsets into
+    sentences. The last entry of each closes the one before.
+    """
+
+    ids: NDArray[np.integer]
+    sentences: NDArray[np.int64]
+    documents: NDArray[np.int64]
+
+
+class Windows:
+    """Runs of sentences that fill an example as far as whole sentences do; a longer sentence is cut into its parts.
+
+    lengths: (n,) tokens of text in each window.
+    """
+
+    def __init__(self, text: Text, room: int, *, within_documents: bool) -> None:
+        self.text = text
+        self.first, self.last, self.begin, self.end = _chop(text, room, within_documents)
+        self.lengths = self.end - self.begin
+
+    def whole(self, window: int) -> NDArray[np.integer]:
+        """All tokens of a window."""
+        return self.text.ids[self.begin[window] : self.end[window]]
+
+    def pair(
+        self, window: int, room: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.integer], NDArray[np.integer], bool]:
+        """A and B of a window and whether B is random; together at most `room` tokens, and neither is empty."""
+        first, last = int(self.first[window]), int(self.last[window])
+        begin, end = int(self.begin[window]), int(self.end[window])
+        if last - first < 2:  # one sentence: nothing follows it here, so it is split in the middle when B must follow
+            cut = begin + max(1, (end - begin) // 2)
+        else:
+            cut = int(self.text.sentences[rng.integers(first + 1, last)])
+        is_random = bool(rng.random() < 0.5) or cut >= end
+        a = self.text.ids[begin:cut]
+        if not is_random:
+            return a, self.text.ids[cut:end], False
+        # As long as the real B would have been, so that the length does not give the answer away.
+        wanted = max(1, min(room - len(a), end - cut))
+        b = self._elsewhere(window, wanted, rng)
+        return a[: room - len(b)] if len(a) + len(b) > room else a, b, True
+
+    def _elsewhere(self, window: int, wanted: int, rng: np.random.Generator) -> NDArray[np.integer]:
+        """Up to `wanted` tokens from a random sentence on, in another document if there is one."""
+        sentences, documents = self.text.sentences, self.text.documents
+        home = int(np.searchsorted(documents, self.first[window], side="right")) - 1
+        other = int(rng.integers(len(documents) - 1))
+        if other == home:
+            other = (home + 1 + int(rng.integers(max(1, len(documents) - 2)))) % (len(documents) - 1)
+        start = int(rng.integers(documents[other], documents[other + 1]))
+        end = int(sentences[documents[other + 1]])
+        while start > documents[other] and end - sentences[start] < wanted:
+            start -= 1  # short Bs must not be a sign of random ones
+        stop = min(int(sentences[start]) + wanted, end)
+        return self.text.ids[int(sentences[start]) : stop]
+
+
+def _chop(text: Text, room: int, within_documents: bool) -> tuple[NDArray[np.int64], ...]:
+    """First and last (exclusive) sentence, begin and end token of each window, greedily filled up to `room` tokens."""
+    sentences, documents = text.sentences, text.documents
+    ends = documents[1:] if within_documents else documents[-1:]
+    rows = []
+    first = int(documents[0])
+    for end in ends:
+        while first < end:
+            begin = int(sentences[first])
+            last = int(np.searchsorted(sentences[: end + 1], begin + room, side="right")) - 1
+            if last > first:
+                rows.append((first, last, begin, int(sentences[last])))
+                first = last
+                continue
+            stop = int(sentences[first + 1])  # one sentence longer than the room
+            rows += [(first, first + 1, at, min(at + room, stop)) for at in range(begin, stop, room)]
+            first += 1
+    return tuple(np.array(rows, dtype=np.int64).reshape(-1, 4).T)
