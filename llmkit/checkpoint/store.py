@@ -66,7 +66,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Own the directory (created if missing); RunInUse if another process does. Clears what dead ones left."""
+        """Own the directory (created if missing); RunInUse if another process does. Clears what dead ones left.
+
+        A directory in which nothing was put goes again.
+        """
         try:
             make_directories(self.path)
         except OSError as error:
@@ -78,6 +81,10 @@ class RunDirectory:
                 yield
             finally:
                 self._locked = False
+                with contextlib.suppress(OSError):
+                    if os.listdir(self.path) == [lock.NAME]:
+                        (self.path / lock.NAME).unlink()
+                        self.path.rmdir()
 
     def save(
         self, step: int, write: Write, *, meta: Mapping[str, Any], predicted_bytes: int | None = None

@@ -528,3 +528,13 @@ def test_a_run_killed_at_random_moments_goes_on_from_its_last_commit(run):
     assert told == []
     assert step in (done, done + 1)
     assert len(run.checkpoints()) <= 2
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path):
+    run = RunDirectory(tmp_path / "runs" / "a")
+    with pytest.raises(ZeroDivisionError), run.lock():
+        raise ZeroDivisionError
+    assert not run.path.exists()
+    with run.lock():
+        (run.path / "metrics.jsonl").write_text("")
+    assert sorted(p.name for p in run.path.iterdir()) == ["metrics.jsonl", "run.lock"]
