@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from llmkit.cli import options
-from llmkit.cli.models import JOBS, choose_model
+from llmkit.cli.models import CLASSIFY, FILL_MASK, GENERATE, JOBS, Job, choose_model
 from llmkit.cli.page import write_raw
 from llmkit.errors import CheckFailed, InputRefused, UsageError
 
@@ -84,7 +84,7 @@ def evaluate(
         print("usage: llmkit evaluate FILE...\nmore: llmkit evaluate --help", file=sys.stderr)
         raise typer.Exit(2)
     limits = [_limit(text, "accuracy", 1) for text in at_least or ()] + [_limit(t, "loss", -1) for t in at_most or ()]
-    path = choose_model(model, store, JOBS, quiet=quiet)
+    path = choose_model(model, store, _jobs(files, field, label) if model is None else JOBS, quiet=quiet)
     from llmkit.api import load
 
     loaded = load(path.absolute(), device=device)
@@ -110,6 +110,16 @@ def evaluate(
     if as_json:
         write_raw(json.dumps(_body(found, task, path), ensure_ascii=False, allow_nan=False) + "\n")
     _check(found, limits)
+
+
+def _jobs(files: list[str], field: str | None, label: str | None) -> tuple[Job, ...]:
+    """What a model that is chosen for the user must be able to do with these files."""
+    from llmkit.data.rows import kind_of
+
+    kinds = {kind_of(Path(name)) for name in files}
+    if label is not None or (kinds <= {"csv", "tsv"} and field is None):
+        return (CLASSIFY,)
+    return (GENERATE, FILL_MASK) if "text" in kinds else JOBS
 
 
 def _next_tokens(loaded: Loaded, name: str, field: str | None, stride: int | None) -> Score:

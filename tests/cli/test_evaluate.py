@@ -53,6 +53,12 @@ def test_a_classifier_gets_accuracy_f1_and_its_confusion(llmkit, table):
     assert sum(map(sum, scores["confusion"])) == scores["n"] == 12
 
 
+def test_the_model_chosen_is_the_newest_that_can_score_such_a_file(llmkit, text, table):
+    assert llmkit("evaluate", text).err == "model: gpt\n"
+    assert llmkit("evaluate", table).err == "model: moods\n"
+    assert llmkit("evaluate", table, "--field", "sentence").err == "model: gpt\n"
+
+
 def test_several_files_are_scored_one_by_one_and_stdin_is_a_file(llmkit, text, tmp_path):
     empty = tmp_path / "other.txt"
     empty.write_text("a dog ran .")
