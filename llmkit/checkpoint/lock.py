@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from llmkit.checkpoint.files import make_directories
 from llmkit.errors import RunInUse, StorageError
 
 NAME = "run.lock"
+_MOST_TRIES = 100
 
 
 @contextlib.contextmanager
@@ -41,10 +43,14 @@ def hold(directory: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int:
+    tries = 0
     while True:
         try:
+            make_directories(path.parent)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and (tries := tries + 1) < _MOST_TRIES:
+                continue  # whoever held it put nothing there, and has just taken the directory away
             raise StorageError(f"{path}: {error.strerror}", "check that the store is yours to write") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
