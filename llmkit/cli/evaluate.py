@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ import typer
 
 from llmkit.cli import options
 from llmkit.cli.models import CLASSIFY, FILL_MASK, GENERATE, JOBS, Job, choose_model
+from llmkit.cli.output import json_text
 from llmkit.cli.page import write_raw
 from llmkit.errors import CheckFailed, InputRefused, UsageError
 
@@ -108,7 +108,7 @@ def evaluate(
             show = _shown if is_terminal(sys.stdout) else _row
             write_raw(show(found[-1]))
     if as_json:
-        write_raw(json.dumps(_body(found, task, path), ensure_ascii=False, allow_nan=False) + "\n")
+        write_raw(json_text(_body(found, task, path), allow_nan=False) + "\n")
     _check(found, limits)
 
 

@@ -13,6 +13,7 @@ import typer
 
 from llmkit.cli import options
 from llmkit.cli.models import GENERATE, choose_model
+from llmkit.cli.output import json_text
 from llmkit.cli.page import Page, Talk, write_raw
 from llmkit.errors import InputRefused, UsageError
 from llmkit.generation.settings import Sampling
@@ -252,7 +253,7 @@ def _print_json(loaded: Loaded, prompt: str, done: Completion, seed: int, extra:
     if done.logprobs is not None:
         body["tokens"] = [_spelled(loaded, id) for id in done.ids]
         body["logprobs"] = [round(value, 6) for value in done.logprobs]
-    write_raw(json.dumps(body, ensure_ascii=False) + "\n")
+    write_raw(json_text(body) + "\n")
 
 
 def _spelled(loaded: Loaded, id: int) -> str:

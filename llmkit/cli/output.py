@@ -64,7 +64,7 @@ class Output:
         clean = _finite(body)
         if clean != body or body != body:
             clean["nonfinite"] = True
-        print(json.dumps(clean, ensure_ascii=False, allow_nan=False))
+        print(json_text(clean, allow_nan=False))
 
     def note(self, message: str) -> None:
         """Say something on stderr, unless --quiet."""
@@ -92,6 +92,12 @@ def write_file(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def json_text(body: object, *, allow_nan: bool = True) -> str:
+    """`body` as JSON on one line: readable UTF-8, but all escapes where a terminal would obey what is in it."""
+    line = json.dumps(body, ensure_ascii=False, allow_nan=allow_nan)
+    return json.dumps(body, allow_nan=allow_nan) if is_terminal(sys.stdout) and safe_text(line) != line else line
 
 
 def _cell(value: object) -> str:

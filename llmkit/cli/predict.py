@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import typer
 from llmkit.cli import options
 from llmkit.cli.help import PlainCommand, command_group
 from llmkit.cli.models import CLASSIFY, FILL_MASK, choose_model
+from llmkit.cli.output import json_text
 from llmkit.cli.page import Talk, write_raw
 from llmkit.errors import InputRefused, UsageError
 
@@ -184,6 +184,4 @@ def _json_questions(source: Path, field: str, pair_field: str | None) -> Iterato
 
 
 def _print_json(command: str, question: Question, body: dict[str, Any]) -> None:
-    write_raw(
-        json.dumps({"schema": f"llmkit/predict-{command}/1", **question.extra, **body}, ensure_ascii=False) + "\n"
-    )
+    write_raw(json_text({"schema": f"llmkit/predict-{command}/1", **question.extra, **body}) + "\n")

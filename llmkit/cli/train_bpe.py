@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from llmkit.cli import options
+from llmkit.cli.output import json_text
 from llmkit.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def train_bpe(
             "seconds": round(seconds, 3),
             "sha256": tokenizer.sha256,
         }
-        print(json.dumps(body, ensure_ascii=False))
+        print(json_text(body))
     else:
         print(path)
     if not quiet:

@@ -211,6 +211,14 @@ def test_escape_sequences_in_a_prompt_never_reach_a_terminal(on_terminal):
     assert shown.count("\x1b") == 2
 
 
+def test_json_on_a_terminal_stays_json_and_harmless(on_terminal):
+    prompt = "é a\x9b2J\x7f\u202eb"
+    shown = on_terminal("generate", "-p", prompt, *SHORT, "--json").shown
+    text = shown if isinstance(shown, str) else shown.decode()
+    assert json.loads(text)["prompt"] == prompt
+    assert not set(text) & {"\x9b", "\x7f", "\u202e"}
+
+
 def test_no_color_means_no_escape_sequences(on_terminal, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in on_terminal("generate", "-p", "the", "-n", "2", *SHORT).shown
