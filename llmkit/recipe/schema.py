@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_INT = 2**48
-
 
 @dataclass(frozen=True)
 class Key:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 
-MAX_SYMBOLS = 0x110000  # code points there are
-
 
 def learn_merges(
     words: Mapping[str, int],

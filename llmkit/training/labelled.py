@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from llmkit.checkpoint.config_json import read_model_config
 from llmkit.checkpoint.refs import newest, resolve
 from llmkit.data.labelled import Example, Table, read_table
 from llmkit.data.sources import STORIES
@@ -155,8 +154,3 @@ def table_digest(table: Table) -> str:
     for row in table.rows:
         digest.update(f"\n{row.text}\0{row.pair}\0{row.label}".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
-
-
-def longest_text(base: Path) -> int:
-    """Tokens that the base model can read."""
-    return read_model_config(base)[1].max_seq_len

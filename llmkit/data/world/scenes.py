@@ -38,14 +38,6 @@ MORNING = Frames("""
     {a} was [angry|cross|sad] about the rain the day before.
     The day began like any other.
 """)
-FRIEND = Frames("""
-    {Bi} was there too.
-    {Bi} came along.
-    {Bi} came [with {A}|over to play].
-    {A} [met|saw] {Bi} there.
-    "[May I come too|Can I come with you|What are you doing]?" asked {Bi}.
-    {Bi} [wanted to come|was waiting] [as well|too].
-""")
 
 END = {
     "happy": Frames("""
