@@ -76,6 +76,7 @@ def find_resumption(
     values = load_values(checkpoint.path)
     old = parse_recipe(text, str(checkpoint.path / RECIPE))
     check_unchanged(old, recipe, checkpoint.step, set(allow), run.path)
+    run.prune(recipe.train.keep)  # a session that died between its save and its prune left one too many
     return Resumption(checkpoint, old, values)
 
 

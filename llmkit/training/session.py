@@ -68,7 +68,7 @@ def pretrain(
     refuse_what_cannot_fit(estimate(config, recipe.train, recipe.objective), device, with_activations=False)
     seed_torch(recipe.train.seed, Purpose.WEIGHTS)
     model = load_family(recipe.model.family).build(config)
-    objective = make_objective(recipe, prepared)
+    objective = make_objective(recipe, prepared, config)
     return train(
         recipe,
         run,
@@ -161,7 +161,7 @@ def head_for(recipe: Recipe) -> str:
     return {"causal": "causal_lm", "classify": "classification"}[recipe.objective.name]
 
 
-def make_objective(recipe: Recipe, prepared: Prepared) -> Objective:
+def make_objective(recipe: Recipe, prepared: Prepared, config: ModelConfig) -> Objective:
     """The recipe's objective over the prepared text."""
     o, t, tokenizer = recipe.objective, recipe.train, prepared.tokenizer
     if o.name == "causal":
@@ -191,6 +191,7 @@ def make_objective(recipe: Recipe, prepared: Prepared) -> Objective:
         label_smoothing=o.label_smoothing,
         validation=text_of(prepared.validation) if prepared.validation else None,
         eval_batches=t.eval_batches,
+        max_positions=config.max_seq_len,
         fill=filled_mask(tokenizer, t.sample_prompt, prepared.validation or prepared.train, t.seed),
     )
 

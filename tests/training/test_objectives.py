@@ -158,6 +158,15 @@ def test_the_masked_loss_is_that_of_all_logits_at_the_masked_places(masked, tiny
     torch.testing.assert_close(found.total, everything + pairs)
 
 
+def test_short_examples_begin_at_every_place_a_longer_model_knows(masked):
+    objective = masked(max_positions=100)
+    batch = objective.collate(objective.picks(0, 2000), rng())
+    first = batch.position_ids[:, 0]
+    assert (batch.position_ids - first[:, None] == torch.arange(batch.input_ids.shape[1])).all()
+    assert set(first.tolist()) == set(range(100 - 24 + 1))
+    assert masked(max_positions=24).collate(objective.picks(0, 4), rng()).position_ids is None
+
+
 def test_masked_validation_is_the_same_each_time(masked, documents, tiny_model):
     objective, model = masked(validation=documents), tiny_model(causal=False).eval()
     first = objective.evaluate(model, lambda: False)
