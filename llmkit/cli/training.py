@@ -103,22 +103,23 @@ def read_recipe(path: str, overrides: list[str] | None, device: str | None, *, f
 @contextlib.contextmanager
 def session(directory: RunDirectory, talk: Talk) -> Iterator[StopRequest]:
     """Own the run's directory and hear signals; a signal that comes before there is anything to save ends it here."""
-    from llmkit.training.signals import Interrupted, StopRequest
+    from llmkit.training.signals import StopRequest
 
     # A reader of the log that dies must not stop the run.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    with StopRequest() as stop:
+
+    def farewell(stop: StopRequest) -> int:
+        talk.close()
+        saved = directory.checkpoints()
+        where = f"its newest checkpoint is step {saved[-1].step}" if saved else "there was nothing to save yet"
+        talk.warn(f"stopped by {stop.name} while getting ready; {where}. Run the same command to go on.")
+        return stop.exit_code if saved or stop.number == signal.SIGINT else 128 + int(stop.number or 0)
+
+    with StopRequest(farewell) as stop:
         try:
             with directory.lock():
                 yield stop
-        except Interrupted:
-            talk.close()
-            saved = directory.checkpoints()
-            where = f"its newest checkpoint is step {saved[-1].step}" if saved else "there was nothing to save yet"
-            talk.warn(f"stopped by {stop.name} while getting ready; {where}. Run the same command to go on.")
-            code = stop.exit_code if saved or stop.number == signal.SIGINT else 128 + int(stop.number or 0)
-            raise typer.Exit(code) from None
         finally:
             talk.close()
 

@@ -14,10 +14,6 @@ T = TypeVar("T")
 _ASKED = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, n)]
 
 
-class Interrupted(BaseException):
-    """A signal came while there was nothing to save; not an Exception, so that no handler swallows it."""
-
-
 class Work(Generic[T]):
     """Something done in a thread of its own. The thread dies with the program."""
 
@@ -45,12 +41,15 @@ class Work(Generic[T]):
 class StopRequest:
     """Watches for INT, TERM, USR1 and HUP while in use as a context manager.
 
-    Until `defer()` is called a signal ends the program at once (raises Interrupted), because nothing would be lost.
-    After it, the signal is only noted in `name`, and whoever works polls `requested`; a second INT ends at once.
+    Until `defer()` is called a signal ends the program with the code that `farewell` returns: nothing would be lost.
+    It ends there and then, because an exception in the middle of an import leaves locks behind that other threads wait
+    for, or is taken for a library that is not there. After `defer()` a signal is only noted in `name`, and whoever
+    works polls `requested`; a second INT ends at once.
     A signal that the parent told us to ignore (nohup, background jobs) stays ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, farewell: Callable[[StopRequest], int] | None = None) -> None:
+        self._farewell = farewell or (lambda stop: 128 + int(stop.number or 0))
         self.number: int | None = None
         self._deferred = False
         self._before: dict[int, Any] = {}
@@ -95,4 +94,8 @@ class StopRequest:
         if self.number is None or number == signal.SIGINT:
             self.number = number
         if not self._deferred:
-            raise Interrupted
+            code = 128 + number
+            try:
+                code = self._farewell(self)
+            finally:  # whatever happens in there (a print that was interrupted by a print, say), this is the end
+                os._exit(code)
