@@ -9,6 +9,8 @@ import json
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -113,16 +115,37 @@ def run(args: list[str]) -> int:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     _stand_in_for_closed_streams()
+    with _interrupts() as came:
+        try:
+            _refuse_empty(args)
+            command = typer.main.get_command(app)
+            code = command.main(args=args, prog_name="llmkit", standalone_mode=False)
+            sys.stdout.flush()  # so that a full disk is reported here and not swallowed at interpreter exit
+            return code if isinstance(code, int) else 0
+        except KeyboardInterrupt:
+            return 130
+        except BaseException as error:
+            return 130 if came else report(error, as_json="--json" in args or "--jsonl" in args)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Note each SIGINT beside raising KeyboardInterrupt: a library that is being imported makes other errors of it."""
+    came: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield came  # nohup, or a background job of a shell: stay deaf
+        return
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        _refuse_empty(args)
-        command = typer.main.get_command(app)
-        code = command.main(args=args, prog_name="llmkit", standalone_mode=False)
-        sys.stdout.flush()  # so that a full disk is reported here and not swallowed at interpreter exit
-        return code if isinstance(code, int) else 0
-    except KeyboardInterrupt:
-        return 130
-    except BaseException as error:
-        return report(error, as_json="--json" in args or "--jsonl" in args)
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _refuse_empty(args: list[str]) -> None:

@@ -10,11 +10,13 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import sys
+import threading
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from llmkit.errors import StorageError, UsageError
 from llmkit.tokenization.files import write_atomically
@@ -34,11 +36,27 @@ class PackedWriter:
         self.code = "H" if tokenizer.vocab_size <= 1 << 16 else "I"
         self.count = 0
         self.documents = 0
+        self._heeded: list[int] = []
         self._temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
         try:
             self._file = open(self._temporary, "xb", buffering=1 << 20)  # noqa: SIM115  # closed in __exit__
         except OSError as error:
             raise self._failed(error) from None
+
+    def _heed_signals(self) -> None:
+        """A polite end (SIGTERM, SIGHUP) leaves no temporary file either; a handler set by others stays."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, self._die)
+                self._heeded.append(number)
+
+    def _die(self, number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):
+            self._temporary.unlink()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def add(self, ids: Iterable[int]) -> None:
         """Append ids."""
@@ -71,6 +89,7 @@ class PackedWriter:
         }
 
     def __enter__(self) -> PackedWriter:
+        self._heed_signals()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -89,6 +108,8 @@ class PackedWriter:
                 self._file.close()
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
+            for number in self._heeded:
+                signal.signal(number, signal.SIG_DFL)
 
     def _failed(self, error: OSError) -> StorageError:
         return StorageError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}")

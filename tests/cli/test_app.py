@@ -174,3 +174,18 @@ def test_an_empty_argument_is_refused_and_named(args):
 def test_text_may_be_empty(capsys):
     assert program.run(["recipe", "show", "gpt-mini", "--set", ""]) == 2
     assert "without key=value" in capsys.readouterr().err
+
+
+def test_an_interrupt_that_a_library_mistakes_is_still_an_interrupt(monkeypatch):
+    import signal
+
+    def swallow(*args, **options):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("cannot load module more than once per process") from None
+
+    monkeypatch.setattr("typer.main.get_command", swallow)
+    before = signal.getsignal(signal.SIGINT)
+    assert program.run(["recipe", "ls"]) == 130
+    assert signal.getsignal(signal.SIGINT) is before

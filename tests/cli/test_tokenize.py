@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -161,6 +162,21 @@ def test_a_failed_pack_leaves_no_file(inside, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert inside("--out", tmp_path / "pipe", "--force", data=b"x")[0] == 2
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_pack_that_is_stopped_leaves_no_file(store, tmp_path, name):
+    command = [sys.executable, "-m", "llmkit", "tokenize", "-t", "bytes", "--store", store, "--out", tmp_path / "x.bin"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    while not list(tmp_path.iterdir()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.1)  # the handler is in place right after the file
+    process.send_signal(getattr(signal, name))
+    process.wait(10)
+    process.stdin.close()
+    assert process.returncode in (130, -getattr(signal, name))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_special_tokens_are_added_on_request(inside):
