@@ -87,6 +87,9 @@ class ObjectiveSettings:
     name: str = key("the task", choices=("masked", "causal", "classify"))
     mask_rate: float = key("masked: share of the tokens to hide and predict", 0.15, above=0, high=0.9)
     next_sentence: bool = key("masked: also tell real next sentences from random ones", True)
+    long_share: float = key(
+        "masked: share of the steps, the last ones, whose examples are as long as model.max_seq_len", 0.0, low=0, high=1
+    )
     label_smoothing: float = key("share of the target probability spread over all other answers", 0.0, low=0, high=0.9)
 
 

@@ -13,7 +13,7 @@ from llmkit.recipe.load import parse_recipe
 from llmkit.recipe.resolved import flatten, yaml_value
 from llmkit.recipe.schema import Recipe
 from llmkit.suggest import did_you_mean
-from llmkit.training.schedule import learning_rate
+from llmkit.training.schedule import first_long_step, learning_rate
 
 RECIPE = "recipe.yaml"
 # These decide what is written down and when, not what is computed.
@@ -88,7 +88,9 @@ def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where:
         raise UsageError(f"--allow-change names no key of the recipe: {unknown[0]}", did_you_mean(unknown[0], after))
     changed = [k for k in dict.fromkeys([*before, *after]) if before.get(k) != after.get(k)]
     refused = [k for k in changed if k not in HARMLESS and k not in allow]
-    if all(learning_rate(i, old.train) == learning_rate(i, new.train) for i in range(step)):
+    if all(learning_rate(i, old.train) == learning_rate(i, new.train) for i in range(step)) and (
+        min(step, _first_long_step(old)) == min(step, _first_long_step(new))
+    ):
         refused = [k for k in refused if k not in SCHEDULE]
     if refused:
         shown = "; ".join(f"{k}: {_shown(before, k)} -> {_shown(after, k)}" for k in refused)
@@ -120,6 +122,10 @@ def check_digests(resumption: Resumption, now: Mapping[str, str], allow: Iterabl
 def is_finished(resumption: Resumption, recipe: Recipe) -> bool:
     """Whether nothing is left to do."""
     return resumption.step >= recipe.train.steps
+
+
+def _first_long_step(recipe: Recipe) -> int:
+    return first_long_step(recipe.train.steps, recipe.objective.long_share)
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:

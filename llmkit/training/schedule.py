@@ -38,6 +38,11 @@ def learning_rate(step: int, settings: ScheduleSettings) -> float:
     return settings.lr * (settings.min_lr + (1 - settings.min_lr) * _shape(settings.schedule, min(1.0, progress)))
 
 
+def first_long_step(steps: int, long_share: float) -> int:
+    """Index of the first step with long examples; `steps` when there is none."""
+    return steps - round(long_share * steps)
+
+
 def _shape(schedule: str, progress: float) -> float:
     """Height between 0 and 1 of the curve after warm-up, at `progress` between 0 and 1."""
     if schedule == "constant":

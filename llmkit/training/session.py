@@ -22,12 +22,14 @@ from llmkit.training.memory import estimate, refuse_what_cannot_fit
 from llmkit.training.objectives.causal import Causal
 from llmkit.training.objectives.masked import Masked, MaskTokens
 from llmkit.training.objectives.objective import Objective
+from llmkit.training.objectives.staged import Staged
 from llmkit.training.objectives.windows import Text
 from llmkit.training.optim import make_optimizer
 from llmkit.training.prepare import Prepared
 from llmkit.training.progress import Progress
 from llmkit.training.resume import Resumption, check_digests
 from llmkit.training.samples import continuation, filled_mask
+from llmkit.training.schedule import first_long_step
 from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.signals import StopRequest
 from llmkit.training.trainer import Trainer
@@ -177,21 +179,37 @@ def make_objective(recipe: Recipe, prepared: Prepared, config: ModelConfig) -> O
             prompt=t.sample_prompt or "",
             continue_text=continuation(tokenizer),
         )
+    short = masked(recipe, prepared, t.seq_len, t.batch_size)
+    switch = first_long_step(t.steps, o.long_share)
+    if switch == t.steps or config.max_seq_len <= t.seq_len:
+        return short
+    later_batch_size = max(1, t.batch_size * t.seq_len // config.max_seq_len)
+    return Staged(
+        short,
+        masked(recipe, prepared, config.max_seq_len, later_batch_size),
+        switch=switch * t.accumulate * t.batch_size,
+        batch_size=t.batch_size,
+        later_batch_size=later_batch_size,
+    )
+
+
+def masked(recipe: Recipe, prepared: Prepared, seq_len: int, batch_size: int) -> Masked:
+    """The masked objective with examples of `seq_len` tokens."""
+    o, t, tokenizer = recipe.objective, recipe.train, prepared.tokenizer
     special = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
     assert None not in special, "the tokenizer was checked for the tokens of the masked objective"
     cls, sep, mask = (int(i) for i in special if i is not None)
     return Masked(
         text_of(prepared.train),
         MaskTokens(cls, sep, mask, tokenizer.pad_id or 0, ordinary_ids(tokenizer)),
-        seq_len=t.seq_len,
-        batch_size=t.batch_size,
+        seq_len=seq_len,
+        batch_size=batch_size,
         seed=t.seed,
         mask_rate=o.mask_rate,
         next_sentence=o.next_sentence,
         label_smoothing=o.label_smoothing,
         validation=text_of(prepared.validation) if prepared.validation else None,
         eval_batches=t.eval_batches,
-        max_positions=config.max_seq_len,
         fill=filled_mask(tokenizer, t.sample_prompt, prepared.validation or prepared.train, t.seed),
     )
 

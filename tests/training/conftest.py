@@ -24,7 +24,7 @@ class TinyModel(nn.Module):
         self.pairs = nn.Linear(width, 2)
         self.causal = causal
 
-    def encode(self, input_ids, attention_mask=None, token_type_ids=None, *, position_ids=None):
+    def encode(self, input_ids, attention_mask=None, token_type_ids=None):
         x = self.dropout(self.embedding(input_ids))
         q, k, v = self.qkv(x).chunk(3, -1)
         mask = None if attention_mask is None else attention_mask[:, None, :].bool()

@@ -10,6 +10,7 @@ from llmkit.tokenization.framing import Framed
 from llmkit.training.objectives.causal import Causal
 from llmkit.training.objectives.classify import Classify, Labelled
 from llmkit.training.objectives.masked import Masked, mask
+from llmkit.training.objectives.staged import Staged
 from llmkit.training.objectives.windows import Text
 
 
@@ -158,15 +159,6 @@ def test_the_masked_loss_is_that_of_all_logits_at_the_masked_places(masked, tiny
     torch.testing.assert_close(found.total, everything + pairs)
 
 
-def test_short_examples_begin_at_every_place_a_longer_model_knows(masked):
-    objective = masked(max_positions=100)
-    batch = objective.collate(objective.picks(0, 2000), rng())
-    first = batch.position_ids[:, 0]
-    assert (batch.position_ids - first[:, None] == torch.arange(batch.input_ids.shape[1])).all()
-    assert set(first.tolist()) == set(range(100 - 24 + 1))
-    assert masked(max_positions=24).collate(objective.picks(0, 4), rng()).position_ids is None
-
-
 def test_masked_validation_is_the_same_each_time(masked, documents, tiny_model):
     objective, model = masked(validation=documents), tiny_model(causal=False).eval()
     first = objective.evaluate(model, lambda: False)
@@ -220,3 +212,15 @@ def test_batches_come_in_few_shapes_and_never_wider_than_the_longest_text():
     widths = {objective.collate(objective.picks(at, 8), rng()).input_ids.shape[1] for at in range(0, 640, 8)}
     assert len(widths) <= 8
     assert max(widths) == objective.longest
+
+
+def test_the_last_steps_take_longer_examples_of_as_many_tokens(masked):
+    short, long = masked(seq_len=24, batch_size=8), masked(seq_len=48, batch_size=4)
+    staged = Staged(short, long, switch=80, batch_size=8, later_batch_size=4)
+    before, after = staged.picks(72, 8), staged.picks(80, 8)
+    assert (before.index == short.picks(72, 8).index).all()
+    assert (after.index == long.picks(0, 4).index).all()
+    assert (staged.picks(88, 8).index == long.picks(4, 4).index).all()
+    assert staged.collate(before, rng()).input_ids.shape[1] <= 24
+    assert staged.collate(after, rng()).n_examples == 4
+    assert (staged.collate(after, rng()).input_ids == long.collate(long.picks(0, 4), rng()).input_ids).all()

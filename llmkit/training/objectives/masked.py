@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,8 +57,7 @@ class MaskedBatch(Batch):
 
     positions: (n,) where predictions are due in the flattened (batch * seq); targets: (n,) the original ids there,
     NO_TARGET in the places that only fill up to a round number;
-    pair_labels: (batch,) 0 when B follows A and 1 when not, as BERT has it, or None;
-    position_ids: (batch, seq), or None for the places 0, 1, 2, ...
+    pair_labels: (batch,) 0 when B follows A and 1 when not, as BERT has it, or None.
     """
 
     input_ids: Tensor
@@ -67,15 +66,11 @@ class MaskedBatch(Batch):
     positions: Tensor
     targets: Tensor
     pair_labels: Tensor | None
-    position_ids: Tensor | None = None
 
 
 class Masked:
     """The objective of BERT (next_sentence=True) or RoBERTa over sentences packed into examples of `seq_len` tokens.
 
-    max_positions: places the model knows. If there are more than `seq_len`, each training example begins at a random
-    one, so that the model learns them all from short examples, which are cheaper and teach faster (SHAPE: Kiyono et
-    al. 2021, arXiv:2109.05644).
     fill: model, step -> (text with the mask, text with the answer), for samples along the way.
     """
 
@@ -92,7 +87,6 @@ class Masked:
         label_smoothing: float = 0.0,
         validation: Text | None = None,
         eval_batches: int = 0,
-        max_positions: int = 0,
         fill: Callable[[EncoderModel, int], tuple[str, str] | None] | None = None,
     ) -> None:
         self.tokens, self.seq_len, self.batch_size, self.seed = tokens, seq_len, batch_size, seed
@@ -109,7 +103,7 @@ class Masked:
         if validation is not None:
             # A validation text of one document still serves: its random B sides then come from itself.
             self.validation = Windows(validation, self.room, within_documents=next_sentence)
-        self.eval_batches, self.max_positions, self.fill = eval_batches, max_positions, fill
+        self.eval_batches, self.fill = eval_batches, fill
 
     @property
     def room(self) -> int:
@@ -122,12 +116,7 @@ class Masked:
 
     def collate(self, picks: Picks, rng: np.random.Generator) -> MaskedBatch:
         """Examples with fresh random partners and a fresh random mask."""
-        batch = self._make(self.train, picks.index, rng)
-        rows, width = batch.input_ids.shape
-        shifts = rng.integers(0, max(1, self.max_positions - max(width, self.seq_len) + 1), size=rows)
-        if not shifts.any():
-            return batch
-        return replace(batch, position_ids=torch.from_numpy(shifts[:, None] + np.arange(width)))
+        return self._make(self.train, picks.index, rng)
 
     def loss(self, model: EncoderModel, batch: MaskedBatch) -> Loss:
         """Cross-entropy at the masked positions only, plus that of the next-sentence answer."""
@@ -249,7 +238,7 @@ def mask(
 
 def _predict(model: EncoderModel, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
     """Token logits (n, vocab) at the masked positions and pair logits (batch, 2), the latter empty without pairs."""
-    hidden = model.encode(batch.input_ids, batch.attention_mask, batch.token_type_ids, position_ids=batch.position_ids)
+    hidden = model.encode(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     # The output layer is most of the work of a small model: it runs at the masked positions only.
     tokens = model.head(hidden.flatten(0, 1)[batch.positions])
     pairs = model.pair_head(hidden) if batch.pair_labels is not None else hidden.new_zeros(0, 2)

@@ -57,10 +57,14 @@ class Loss:
 
 @dataclass(frozen=True)
 class Picks:
-    """Which examples make a batch: `index` within the data, `epoch` of the pass over it. Shapes (n,), (n,)."""
+    """Which examples make a batch: `index` within the data, `epoch` of the pass over it. Shapes (n,), (n,).
+
+    stage: which of several objectives they are for.
+    """
 
     epoch: NDArray[np.int64]
     index: NDArray[np.int64]
+    stage: int = 0
 
 
 class Objective(Protocol):

@@ -1,0 +1,50 @@
+"""Short examples first, long ones for the last steps: what BERT does to afford its length (Devlin et al. 2018, A.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from llmkit.training.objectives.objective import Batch, Loss, Objective, Picks
+
+
+class Staged:
+    """One objective up to global position `switch`, another of the same kind from there on.
+
+    The loop goes on asking for `batch_size` examples; the later objective gives `later_batch_size` for them, so that a
+    step holds as many tokens as before. Validation and samples stay with the first, to be comparable over the run.
+    """
+
+    def __init__(
+        self, first: Objective, later: Objective, *, switch: int, batch_size: int, later_batch_size: int
+    ) -> None:
+        self.stages = (first, later)
+        self.switch, self.batch_size, self.later_batch_size = switch, batch_size, later_batch_size
+        self.n_examples = first.n_examples
+
+    def picks(self, first: int, count: int) -> Picks:
+        """See Objective; a batch lies on one side of the switch."""
+        if first < self.switch:
+            return self.stages[0].picks(first, count)
+        assert count == self.batch_size, (count, self.batch_size)
+        batch = (first - self.switch) // self.batch_size
+        return replace(self.stages[1].picks(batch * self.later_batch_size, self.later_batch_size), stage=1)
+
+    def collate(self, picks: Picks, rng: np.random.Generator) -> Batch:
+        """See Objective."""
+        return self.stages[picks.stage].collate(picks, rng)
+
+    def loss(self, model: Any, batch: Any) -> Loss:
+        """See Objective; both objectives count alike."""
+        return self.stages[0].loss(model, batch)
+
+    def evaluate(self, model: Any, poll: Callable[[], bool]) -> dict[str, float] | None:
+        """See Objective."""
+        return self.stages[0].evaluate(model, poll)
+
+    def sample(self, model: Any, step: int) -> tuple[str, str] | None:
+        """See Objective."""
+        return self.stages[0].sample(model, step)
