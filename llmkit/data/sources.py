@@ -284,6 +284,10 @@ def _spool(path: Path, directory: Path) -> Path:
             while block := stream.read(CHUNK):
                 digest.update(block)
                 out.write(block)
+            is_empty = not out.tell()
+        if is_empty:
+            os.unlink(temporary)
+            raise InputRefused(f"{shown(path)} is empty", "put text into the pipe, or name a file")
         final = directory / f"stdin-{digest.hexdigest()[:32]}{path.suffix}"
         os.replace(temporary, final)
         _SPOOLED[path] = final

@@ -10,6 +10,8 @@ from llmkit.errors import InputRefused, UsageError
 if TYPE_CHECKING:
     from llmkit.tokenization.tokenizer import Tokenizer
 
+MAX_TEXT = 1 << 20  # characters; no context is that long, and each token costs an object
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -40,6 +42,10 @@ def read_tokens(text: str, tokenizer: Tokenizer, *, encoder: bool, context: int)
     A decoder gets its begin token only if the tokenizer's own template puts one there. Raises InputRefused if the
     text has no tokens.
     """
+    if len(text) > MAX_TEXT:
+        raise InputRefused(
+            f"the text has {len(text):,} characters; attention is shown on at most {MAX_TEXT:,}", "give a part of it"
+        )
     before, after = [], []
     if encoder:
         before = [i for i in (tokenizer.cls_id,) if i is not None]

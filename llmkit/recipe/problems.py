@@ -9,6 +9,7 @@ from llmkit.errors import RecipeError, UsageError
 
 MOST_SHOWN = 20
 QUOTE_WIDTH = 96  # columns of a quoted source line
+MOST_ORIGIN = 300
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Report:
 def _block(problem: Problem, lines: Sequence[str]) -> str:
     spot = problem.spot
     comma = "" if problem.message.startswith("unknown key") else ","
-    text = f"{problem.message}{comma} in {problem.origin}" + (f", line {spot.line}" if spot else "")
+    text = f"{problem.message}{comma} in {_short(problem.origin)}" + (f", line {spot.line}" if spot else "")
     if spot is None or not 0 < spot.line <= len(lines):
         return text + (f"; {problem.pointer}" if problem.pointer else "")
     quoted, column = _window(lines[spot.line - 1], spot.column)
@@ -107,6 +108,11 @@ def _block(problem: Problem, lines: Sequence[str]) -> str:
     caret = "^" * max(1, min(spot.width, len(quoted) - column))
     pointer = f" {problem.pointer}" if problem.pointer else ""
     return f"{text}\n{number} | {quoted}\n{' ' * len(number)} | {' ' * column}{caret}{pointer}"
+
+
+def _short(origin: str) -> str:
+    """A flag with a value of any length, in the width of a quoted line."""
+    return origin if len(origin) <= MOST_ORIGIN else f"{origin[: MOST_ORIGIN - 1]}…"
 
 
 def _window(line: str, column: int) -> tuple[str, int]:

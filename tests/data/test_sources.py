@@ -156,6 +156,14 @@ def test_stdin_is_kept_so_that_it_can_be_read_twice(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".tmp*"))
 
 
+def test_a_pipe_with_nothing_in_it_is_called_so_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_SPOOLED", {})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b""))))
+    with pytest.raises(InputRefused, match="stdin is empty"):
+        open_source("-").spooled(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_stdin_with_a_field_is_jsonl(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b'{"t": "x"}\n{"t": "y"}'))))
     assert documents("-", field="t") == ["x", "y"]

@@ -94,3 +94,8 @@ def test_attention_that_is_not_finite_is_refused_not_left_out(read):
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(InputRefused, match="layer 0 is not finite"):
         read_attention(model, tokens, causal=causal)
+
+
+def test_a_text_longer_than_any_context_is_refused_before_it_is_tokenized():
+    with pytest.raises(InputRefused, match="at most 1,048,576"):
+        read_tokens("a" * (1 << 20) + "b", None, encoder=False, context=32)

@@ -236,6 +236,10 @@ def test_text_after_set_needs_no_quotes(tiny, flag, value):
     assert parse_recipe(tiny, "tiny.yaml", [flag]).data.train == value
 
 
+def test_an_endless_value_does_not_flood_the_screen(problems_of, tiny):
+    assert len(problems_of(tiny, "train.lr=" + "[" * 100_000).message) < 500
+
+
 def test_null_after_set_empties_what_may_be_empty(tiny):
     assert parse_recipe(tiny, "x", ["data.validation=a.txt", "data.validation=null"]).data.validation is None
 
