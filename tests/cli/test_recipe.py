@@ -71,7 +71,7 @@ def test_show_origin_tells_file_flag_and_default(capsys):
     out = capsys.readouterr().out
     assert "# --set train.lr=3e-4" in out
     assert re.search(r"d_model: 256 +# bert-mini.yaml line \d+", out)
-    assert re.search(r"beta1: 0.9 +# default", out)
+    assert re.search(r"eps: 1e-08 +# default", out)
 
 
 def test_show_json_has_values_and_origins(capsys):
