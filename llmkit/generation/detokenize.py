@@ -63,12 +63,18 @@ class _WindowStream:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         self._shown = 0  # characters of the window's text already passed on
+        self._in_bytes = False  # whether the text so far ends in a run of byte pieces
 
     def push(self, id: int) -> str:
         self._ids.append(id)
         text = self._tokenizer.decode(self._ids, skip_special=True)
-        # A run of byte pieces is read as a whole: one bad byte turns all its characters into U+FFFD.
+        # A run of byte pieces is read as a whole: one bad byte turns all its characters into U+FFFD. A token without
+        # text (a special one, left out) does not end the run.
         if self._is_byte_piece(id):
+            self._in_bytes = True
+        elif self._tokenizer.decode([id], skip_special=True):
+            self._in_bytes = False
+        if self._in_bytes:
             return ""
         # A character may be unfinished at the end, and a decoder that tidies up may still touch a final space.
         sure = len(text.rstrip("\ufffd ")) if text.endswith(("\ufffd", " ")) else len(text)

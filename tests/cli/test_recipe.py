@@ -70,8 +70,8 @@ def test_show_origin_tells_file_flag_and_default(capsys):
     assert run(["recipe", "show", "bert-mini", "--origin", "--set", "train.lr=3e-4"]) == 0
     out = capsys.readouterr().out
     assert "# --set train.lr=3e-4" in out
-    assert re.search(r"d_model: 256 +# bert-mini.yaml line \d+", out)
-    assert re.search(r"eps: 1e-08 +# default", out)
+    assert re.search(r"d_model: 128 +# bert-mini.yaml line \d+", out)
+    assert re.search(r"norm_eps: 1.0e-12 +# default", out)
 
 
 def test_show_json_has_values_and_origins(capsys):
