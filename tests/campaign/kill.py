@@ -289,7 +289,7 @@ def naive_writer() -> None:
         return store.Checkpoint(final, step)
 
     def latest_valid(self: Any, on_fallback: Any) -> Any:
-        steps = self._steps()
+        steps = self.steps()
         return steps[-1] if steps else None
 
     store.RunDirectory.save = save  # type: ignore[method-assign]
