@@ -4,7 +4,9 @@ import signal
 
 
 def pytest_configure() -> None:
-    # Under nohup, or in a job without a terminal, HUP is ignored, and children inherit that: the tests of what a
-    # closed terminal does would then test nothing.
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Under nohup HUP is ignored, in a background job INT is, and children inherit that: the tests of what signals do
+    # would then test nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGHUP", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
