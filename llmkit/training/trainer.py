@@ -80,12 +80,12 @@ class Trainer:
         self._window.restart(p.tokens)
         while p.step < s.steps and not self.stop.requested:
             lr = learning_rate(p.step, s)
-            loss, parts, norm = self._gradients()
+            parts, norm = self._gradients()
             self.optimizer.step(lr)
             p.step += 1
-            self._remember(loss)
+            self._remember(parts)
             if p.step % s.log_every == 0 or p.step == s.steps:
-                self._log(lr, parts, norm)
+                self._log(lr, norm)
             if is_due(p.step, s.eval_every, s.steps):
                 self._evaluate()
             if s.sample_every and is_due(p.step, s.sample_every, s.steps):
@@ -98,8 +98,8 @@ class Trainer:
         self.emit(End(p.step, reason, time.perf_counter() - began, dict(p.scores)))
         return reason
 
-    def _gradients(self) -> tuple[float, dict[str, float], float]:
-        """Leave the clipped gradients of one step in the parameters; return its loss, the loss's parts and the norm."""
+    def _gradients(self) -> tuple[dict[str, float], float]:
+        """Leave the clipped gradients of one step in the parameters; return the parts of its loss and the norm."""
         s, step = self.settings, self.progress.step
         seed_torch(s.seed, Purpose.DROPOUT, step)
         self.model.train()
@@ -125,7 +125,7 @@ class Trainer:
             self._refuse(loss, norm, batches, picks)
         self.progress.tokens += sum(b.n_tokens for b in batches)
         self._window.examples += sum(b.n_examples for b in batches)
-        return loss, parts if len(parts) > 1 else {}, norm
+        return parts, norm
 
     def precision(self) -> AbstractContextManager[None]:
         """Where matrix products happen in bfloat16 if the recipe says so; weights stay float32."""
@@ -153,24 +153,26 @@ class Trainer:
             f"go on with a lower rate: the same command with --set train.lr={s.lr / 4:g} --allow-change train.lr",
         )
 
-    def _remember(self, loss: float) -> None:
-        recent = self.progress.recent
+    def _remember(self, parts: dict[str, float]) -> None:
+        recent, loss = self.progress.recent, sum(parts.values())
         if len(recent) == MEMORY:
-            middle = statistics.median(recent)
-            spread = statistics.median(abs(x - middle) for x in recent)
+            losses = [sum(earlier.values()) for earlier in recent]
+            middle = statistics.median(losses)
+            spread = statistics.median(abs(x - middle) for x in losses)
             if loss > middle + max(6 * spread, 0.1 * abs(middle)):
                 self.emit(Warned(self.progress.step, f"loss spike: {loss:.4g}, the recent median is {middle:.4g}"))
-        recent.append(loss)
+        recent.append(parts)
 
-    def _log(self, lr: float, parts: dict[str, float], norm: float) -> None:
+    def _log(self, lr: float, norm: float) -> None:
         p = self.progress
         last = list(p.recent)[-(p.step % self.settings.log_every or self.settings.log_every) :]
+        means = {part: sum(parts[part] for parts in last) / len(last) for part in last[-1]}
         seconds, tokens, examples = self._window.lap(p.tokens)
         self.emit(
             Step(
                 p.step,
-                loss=sum(last) / len(last),
-                parts=parts,
+                loss=sum(means.values()),
+                parts=means if len(means) > 1 else {},
                 lr=lr,
                 grad_norm=norm,
                 tokens=p.tokens,

@@ -217,6 +217,7 @@ def test_batches_come_in_few_shapes_and_never_wider_than_the_longest_text():
 def test_the_last_steps_take_longer_examples_of_as_many_tokens(masked):
     short, long = masked(seq_len=24, batch_size=8), masked(seq_len=48, batch_size=4)
     staged = Staged(short, long, switch=80, batch_size=8, later_batch_size=4)
+    assert staged.n_examples == short.n_examples
     before, after = staged.picks(72, 8), staged.picks(80, 8)
     assert (before.index == short.picks(72, 8).index).all()
     assert (after.index == long.picks(0, 4).index).all()
@@ -224,3 +225,11 @@ def test_the_last_steps_take_longer_examples_of_as_many_tokens(masked):
     assert staged.collate(before, rng()).input_ids.shape[1] <= 24
     assert staged.collate(after, rng()).n_examples == 4
     assert (staged.collate(after, rng()).input_ids == long.collate(long.picks(0, 4), rng()).input_ids).all()
+
+
+def test_validation_is_on_examples_as_long_as_those_of_the_last_steps(masked, documents, tiny_model):
+    short, long = (masked(seq_len=n, batch_size=b, validation=documents, eval_batches=0) for n, b in ((12, 8), (48, 2)))
+    model = tiny_model(causal=False).eval()
+    staged = Staged(short, long, switch=80, batch_size=8, later_batch_size=2)
+    assert staged.evaluate(model, lambda: False) == long.evaluate(model, lambda: False)
+    assert staged.evaluate(model, lambda: False) != short.evaluate(model, lambda: False)

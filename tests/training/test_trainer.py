@@ -85,6 +85,18 @@ def test_training_learns(tiny_model, settings, causal):
     assert last < 0.5 < 2 < first
 
 
+def test_a_log_line_gives_the_mean_since_the_one_before_of_the_loss_and_of_its_parts(tiny_model, settings, masked):
+    each, every_fourth = (trainer(tiny_model(), masked(), settings(log_every=every)) for every in (1, 4))
+    for made, _ in (each, every_fourth):
+        made.run()
+    steps = [e for e in each[1] if isinstance(e, Step)]
+    for n, line in enumerate(e for e in every_fourth[1] if isinstance(e, Step)):
+        four = steps[4 * n : 4 * n + 4]
+        assert line.loss == pytest.approx(sum(e.loss for e in four) / 4)
+        assert line.parts == pytest.approx({part: sum(e.parts[part] for e in four) / 4 for part in line.parts})
+        assert line.loss == pytest.approx(sum(line.parts.values()))
+
+
 def halves(batch):
     """The same masked batch as two, of rows 0-3 and 4-7."""
     width = batch.input_ids.shape[1]
@@ -113,10 +125,10 @@ def test_micro_batches_of_unequal_counts_add_up_to_the_gradient_of_one_batch(tin
         made.model.dropout.p = 0.0
         made.objective = copy.copy(objective)
         made.objective.collate = lambda picks, rng, queue=list(batches): queue.pop(0)
-        loss, _, norm = made._gradients()
-        gradients.append((loss, norm, [p.grad for p in made.parameters]))
-    (loss, norm, together), (loss2, norm2, apart) = gradients
-    assert loss == pytest.approx(loss2)
+        losses, norm = made._gradients()
+        gradients.append((losses, norm, [p.grad for p in made.parameters]))
+    (losses, norm, together), (losses2, norm2, apart) = gradients
+    assert losses == pytest.approx(losses2)
     assert norm == pytest.approx(norm2)
     for a, b in zip(together, apart, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
@@ -207,9 +219,9 @@ def test_a_full_disk_is_survived_until_the_third_time_in_a_row(tiny_model, setti
 def test_a_loss_spike_is_told(tiny_model, settings, causal):
     made, events = trainer(tiny_model(), causal, settings())
     for _ in range(70):
-        made._remember(2.0 + 0.01 * torch.rand(()).item())
+        made._remember({"masked": 2.0 + 0.01 * torch.rand(()).item()})
     assert not events
-    made._remember(4.0)
+    made._remember({"masked": 3.0, "next_sentence": 1.0})
     assert "spike" in events[0].message
 
 

@@ -15,7 +15,8 @@ class Staged:
     """One objective up to global position `switch`, another of the same kind from there on.
 
     The loop goes on asking for `batch_size` examples; the later objective gives `later_batch_size` for them, so that a
-    step holds as many tokens as before. Validation and samples stay with the first, to be comparable over the run.
+    step holds as many tokens as before. Validation and samples are those of the later one all along: comparable over
+    the run, and about the examples that the model is for.
     """
 
     def __init__(
@@ -43,8 +44,8 @@ class Staged:
 
     def evaluate(self, model: Any, poll: Callable[[], bool]) -> dict[str, float] | None:
         """See Objective."""
-        return self.stages[0].evaluate(model, poll)
+        return self.stages[1].evaluate(model, poll)
 
     def sample(self, model: Any, step: int) -> tuple[str, str] | None:
         """See Objective."""
-        return self.stages[0].sample(model, step)
+        return self.stages[1].sample(model, step)
