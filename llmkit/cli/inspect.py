@@ -81,7 +81,7 @@ def inspect(
     from llmkit.cli.inspect_numbers import show_neighbours, show_stats
     from llmkit.cli.inspect_tree import show_tree
     from llmkit.cli.models import find_model
-    from llmkit.cli.output import Output
+    from llmkit.cli.output import Output, refuse_overwriting
 
     place = default_store(store)
     out = Output(as_json=json, quiet=quiet, svg=svg)
@@ -92,6 +92,9 @@ def inspect(
             save=save,
         )  # fmt: skip
     path = find_model(ref, place, quiet=quiet)
+    for target in (svg, save):
+        if target is not None:
+            refuse_overwriting(target, path.iterdir())
     if text is not None:
         from llmkit.cli.attention_scene import View
         from llmkit.cli.inspect_attention import show_attention

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.errors import StorageError
+from llmkit.errors import StorageError, UsageError
 from llmkit.render.console import is_terminal, make_console, palette, wants_color, width
 from llmkit.render.safe_text import safe_line, safe_text
 
@@ -92,6 +94,14 @@ def write_file(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def refuse_overwriting(target: Path, inputs: Iterable[str | Path]) -> None:
+    """Raise UsageError if `target` is a file that is read, `-` being stdin; links do not hide it."""
+    for source in inputs:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # one of them is not there, or stdin is closed
+            if os.path.samefile(target, sys.stdin.fileno() if str(source) == "-" else source):
+                raise UsageError(f"{target} is an input; writing it would destroy what is read", "choose another name")
 
 
 def json_text(body: object, *, allow_nan: bool = True) -> str:

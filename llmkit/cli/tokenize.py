@@ -85,8 +85,9 @@ def tokenize(
     if not files and (sys.stdin is None or is_terminal(sys.stdin)):
         print(_SHORT_HELP, file=sys.stderr)
         raise typer.Exit(2)
-    if out is not None and not force and out.exists():
-        raise UsageError(f"{out} exists", "choose another name, or replace it with --force")
+    if out is not None:
+        its_files = [tokenizer, f"{tokenizer}/tokenizer.json"] if tokenizer else []
+        _check_target(out, [*(files or ["-"]), *its_files], force)
     used, note = choose_tokenizer(tokenizer, store, trust=trust_tokenizer)
     on_terminal = is_terminal(sys.stdout)
     job = Job(
@@ -103,3 +104,13 @@ def tokenize(
         quiet=quiet,
     )
     run(chosen[0] if chosen else "view" if on_terminal else "ids", job)
+
+
+def _check_target(out: Path, inputs: list[str], force: bool) -> None:
+    """Refuse to replace what is there without --force, and an input in any case."""
+    from llmkit.cli.output import refuse_overwriting
+
+    for path in (out, Path(f"{out}.json")):
+        refuse_overwriting(path, inputs)
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists", "choose another name, or replace it with --force")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from llmkit.cli import options
-from llmkit.cli.output import json_text
+from llmkit.cli.output import json_text, refuse_overwriting
 from llmkit.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def train_bpe(
     source = open_source(files, field=field, errors="replace" if errors == "replace" else "strict")
     texts = HeldOut(source.documents())
     with _target(out, name or _default_name(files[0], algorithm), store, force=force) as directory:
+        refuse_overwriting(directory / "tokenizer.json", source.files)
         with _watched(source.n_bytes(), quiet=quiet) as progress:
             tokenizer = train(
                 texts,

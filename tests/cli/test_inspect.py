@@ -195,6 +195,16 @@ def test_a_picture_is_written(llmkit, tmp_path, flags):
     assert file.read_text().startswith("<svg")
 
 
+@pytest.mark.parametrize("flags", [("--svg",), ("--text", TEXT, "--save")])
+def test_a_file_of_the_model_is_never_written_over(llmkit, small_store, tmp_path, flags):
+    before = (small_store / "gpt" / "model.safetensors").read_bytes()
+    (tmp_path / "link").symlink_to(small_store / "gpt" / "model.safetensors")
+    run = llmkit("inspect", "gpt", *flags, str(tmp_path / "link"))
+    assert (run.code, run.out) == (2, b"")
+    assert "is an input" in run.err
+    assert (small_store / "gpt" / "model.safetensors").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [

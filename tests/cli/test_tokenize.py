@@ -149,8 +149,42 @@ def test_packed_ids_come_with_a_header(inside, store, tmp_path):
     assert (header["dtype"], header["ids"], header["documents"]) == ("<u2", len(ids), 2)
     assert header["tokenizer_sha256"] == tokenizer.sha256
     assert inside("--out", out, tmp_path / "a.txt")[0] == 2  # there already
+    (tmp_path / "alone.json").write_text("mine")
+    assert inside("--out", tmp_path / "alone", tmp_path / "a.txt")[0] == 2  # its header would replace it
     assert inside("--out", out, "--force", tmp_path / "a.txt")[0] == 0
     assert tokenizer.decode(array("H", out.read_bytes())) == "the cat\nmore<|endoftext|>"
+
+
+@pytest.mark.parametrize("link", ["itself", "symlink", "hard link", "header", "tokenizer"])
+def test_a_pack_never_takes_the_place_of_what_it_reads(inside, store, tmp_path, link):
+    source, out = tmp_path / "a.json", tmp_path / "out"
+    source.write_text("the cat")
+    args = [source]
+    if link == "itself":
+        out = source
+    elif link == "symlink":
+        out.symlink_to(source)
+    elif link == "hard link":
+        out.hardlink_to(source)
+    elif link == "header":
+        out = tmp_path / "a"
+    else:
+        source.write_bytes((store / "bytes" / "tokenizer.json").read_bytes())
+        out, args = source, ["-t", source]
+    before = source.read_bytes()
+    code, _, err = inside("--out", out, "--force", *args, data=b"x")
+    assert code == 2
+    assert b"is an input" in err
+    assert source.read_bytes() == before
+
+
+def test_a_pack_spares_what_is_redirected_into_it(store, tmp_path):
+    source = tmp_path / "a.txt"
+    source.write_text("the cat")
+    command = [sys.executable, "-m", "llmkit", "tokenize", "--store", store, "--out", source, "--force"]
+    with source.open() as stdin:
+        assert subprocess.run(command, stdin=stdin, capture_output=True).returncode == 2
+    assert source.read_text() == "the cat"
 
 
 def test_a_failed_pack_leaves_no_file(inside, tmp_path):

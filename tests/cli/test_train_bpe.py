@@ -118,6 +118,7 @@ def test_builtin_stories_need_no_file(train_bpe):
         (("good.txt", "--name", "../x"), 2, "'../x'"),
         (("good.txt", "--out", "good.txt"), 74, "good.txt: Not a directory"),
         (("good.txt", "--out", "good.txt/x"), 74, "good.txt/x: Not a directory"),
+        (("tokenizer.json", "--out", ".", "--force"), 2, "tokenizer.json is an input"),
         (("good.txt", "--errors", "ignore"), 2, "--errors is 'ignore'"),
     ],
 )
@@ -126,6 +127,7 @@ def test_wrong_use_ends_with_one_clear_line_and_leaves_nothing(train_bpe, tmp_pa
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     (tmp_path / "blank.txt").write_bytes(b" \n \n")
     (tmp_path / "good.txt").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_text(TEXT, encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
     got, out, err = train_bpe(*args)
     assert (got, out) == (code, "")
