@@ -30,8 +30,19 @@ def parse_record(source: Path, number: int, line: str, field: str) -> Record:
         return {field: record}
     if not isinstance(record, dict):
         raise InputRefused(f"{where}: neither an object nor a string", f'as in {{"{field}": "Once"}}')
-    refuse_half_pairs(record.get("id"), where)  # it goes into the answer as it is
+    _check_id(record.get("id"), where)
     return record
+
+
+def _check_id(value: object, where: str) -> None:
+    """It goes into the answer as it is, which must be JSON that can be written and that everyone reads."""
+    refuse_half_pairs(value, where)
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise InputRefused(
+            f"{where}: NaN or an infinity in the id, which JSON does not have", "use a text or a plain number"
+        ) from None
 
 
 def text_of(source: Path, number: int, record: Record, field: str) -> str:

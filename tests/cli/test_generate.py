@@ -98,6 +98,8 @@ def test_json_lines_come_from_a_file_and_a_field_and_may_be_plain_strings(llmkit
         (b"[" * 100_000, "stdin:1: JSON nested too deeply"),
         (b'{"prompt": ' + b"9" * 5000 + b"}", "stdin:1: JSON with a number of too many digits"),
         (b'{"prompt": "a", "id": "\\ud800"}', "stdin:1: half of a surrogate pair"),
+        (b'{"prompt": "a", "id": NaN}', "stdin:1: NaN or an infinity in the id"),
+        (b'{"prompt": "a", "id": [{"n": -1e999}]}', "stdin:1: NaN or an infinity in the id"),
         (b'{"prompt": 5}', "the line holds: prompt"),
     ],
 )
