@@ -74,6 +74,7 @@ def train_bpe(
     The same text gives the same file, byte for byte, on any number of threads.
     """
     from llmkit.data.sources import open_source
+    from llmkit.data.text_in import NotText
     from llmkit.errors import CheckFailed
     from llmkit.render.console import is_terminal
     from llmkit.tokenization.report import HeldOut, measure
@@ -91,14 +92,17 @@ def train_bpe(
     with _target(out, name or _default_name(files[0], algorithm), store, force=force) as directory:
         refuse_overwriting(directory / "tokenizer.json", source.files)
         with _watched(source.n_bytes(), quiet=quiet) as progress:
-            tokenizer = train(
-                texts,
-                algorithm=algorithm,
-                vocab_size=vocab_size,
-                extra_special=special or (),
-                lowercase=lowercase,
-                progress=progress,
-            )
+            try:
+                tokenizer = train(
+                    texts,
+                    algorithm=algorithm,
+                    vocab_size=vocab_size,
+                    extra_special=special or (),
+                    lowercase=lowercase,
+                    progress=progress,
+                )
+            except NotText as error:
+                raise NotText(error.message, f"{error.hint}; --errors replace reads it as it is") from None
         report = measure(tokenizer, texts.sample, held_out=texts.is_held_out)
         if tokenizer.is_lossless and not report.round_trip:
             raise CheckFailed("the tokenizer does not give its sample back; nothing was written", "please report this")

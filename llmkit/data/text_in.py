@@ -35,6 +35,10 @@ _MAGIC = {
 }
 
 
+class NotText(InputRefused):
+    """Bytes that are not UTF-8, or NUL; errors="replace" reads on."""
+
+
 def shown(path: Path) -> str:
     """The name of an input in messages."""
     return "stdin" if path == STDIN else str(path)
@@ -60,7 +64,7 @@ def text_chunks(path: Path, errors: Errors = "strict") -> Iterator[str]:
     """The text of one input in chunks (at least one character each); joined, they are the text exactly.
 
     A leading byte order mark is dropped. With errors="replace", bytes that are not UTF-8 become U+FFFD and NUL is kept.
-    Raises InputRefused with the byte offset (in the unpacked data) of the first byte that is not UTF-8 or is NUL.
+    Raises NotText with the byte offset (in the unpacked data) of the first byte that is not UTF-8 or is NUL.
     """
     base = 0  # bytes decoded so far
     pending = b""
@@ -81,13 +85,13 @@ def _decoded(path: Path, data: bytes, base: int, errors: Errors, *, final: bool)
         text, used = codecs.utf_8_decode(data, errors, final)
     except UnicodeDecodeError as e:
         where = base + e.start
-        raise InputRefused(
+        raise NotText(
             f"{shown(path)}: byte {where} (0x{data[e.start]:02x}) is not valid UTF-8",
             "convert it: iconv -f LATIN1 -t UTF-8",
         ) from None
     if errors == "strict" and "\0" in text:
         where = base + data.index(b"\0")
-        raise InputRefused(f"{shown(path)}: byte {where} is NUL; this does not look like text", "is it a binary file?")
+        raise NotText(f"{shown(path)}: byte {where} is NUL; this does not look like text", "is it a binary file?")
     return text, used
 
 

@@ -137,9 +137,20 @@ def test_wrong_use_ends_with_one_clear_line_and_leaves_nothing(train_bpe, tmp_pa
     assert [p for p in sorted(tmp_path.rglob("*")) if p.name != "runs"] == before
 
 
-def test_bytes_that_are_not_utf8_can_be_replaced(train_bpe, tmp_path):
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 20)
-    assert train_bpe("latin.txt", "--errors", "replace")[0] == 0
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("latin.txt", b"caf\xe9 " * 20),
+        ("latin.jsonl", b'{"text": "caf\xe9 caf\xe9"}\n' * 20),
+        ("nul.txt", b"a\0b " * 20),
+    ],
+)
+def test_bytes_that_are_not_text_are_refused_with_the_flag_that_replaces_them(train_bpe, tmp_path, file, content):
+    (tmp_path / file).write_bytes(content)
+    code, _, err = train_bpe(file)
+    assert code == 4
+    assert "--errors replace" in err
+    assert train_bpe(file, "--errors", "replace")[0] == 0
 
 
 def test_a_training_run_is_left_alone(train_bpe, corpus, tmp_path):
