@@ -81,10 +81,14 @@ class RunDirectory:
                 yield
             finally:
                 self._locked = False
-                with contextlib.suppress(OSError):
-                    if os.listdir(self.path) == [lock.NAME]:
-                        (self.path / lock.NAME).unlink()
-                        self.path.rmdir()
+                self.remove_if_empty()
+
+    def remove_if_empty(self) -> None:
+        """Take the directory away if there is nothing in it but the lock, which the caller holds."""
+        with contextlib.suppress(OSError):
+            if os.listdir(self.path) == [lock.NAME]:
+                (self.path / lock.NAME).unlink()
+                self.path.rmdir()
 
     def save(
         self, step: int, write: Write, *, meta: Mapping[str, Any], predicted_bytes: int | None = None

@@ -109,8 +109,12 @@ def session(directory: RunDirectory, talk: Talk) -> Iterator[StopRequest]:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
+    has_lock = False
+
     def farewell(stop: StopRequest) -> int:
         talk.close()
+        if has_lock:
+            directory.remove_if_empty()
         saved = directory.checkpoints()
         where = f"its newest checkpoint is step {saved[-1].step}" if saved else "there was nothing to save yet"
         talk.warn(f"stopped by {stop.name} while getting ready; {where}. Run the same command to go on.")
@@ -119,6 +123,7 @@ def session(directory: RunDirectory, talk: Talk) -> Iterator[StopRequest]:
     with StopRequest(farewell) as stop:
         try:
             with directory.lock():
+                has_lock = True
                 yield stop
         finally:
             talk.close()

@@ -112,6 +112,7 @@ def test_the_newest_encoder_of_the_store_is_the_base_and_classifiers_are_not(llm
     empty = llmkit("finetune", "tiny.yaml", "--store", "nothing-here")
     assert empty.code == 2
     assert "llmkit pretrain bert-mini" in empty.err
+    assert not list((place / "nothing-here").iterdir())
 
 
 def test_columns_are_found_or_asked_for(finetune, place):
