@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmkit.errors import InputRefused, LlmkitError, UsageError
+from llmkit.errors import InputRefused, UsageError
 from llmkit.models.family import Family, Kind
 
 if TYPE_CHECKING:
@@ -52,19 +52,23 @@ JOBS = (GENERATE, FILL_MASK, CLASSIFY)
 def choose_model(ref: str | None, store: Path | None, jobs: tuple[Job, ...], *, quiet: bool = False) -> Path:
     """The directory of a model that can do one of `jobs`. A choice made for the user is said on stderr.
 
-    Reads config.json only. Raises UsageError when there is none to choose, LlmkitError when the one named cannot.
+    Reads config.json only. Raises UsageError when there is none to choose, or when the one named cannot.
     """
     from llmkit.checkpoint.config_json import read_model_config
     from llmkit.checkpoint.refs import default_store, newest, reference, resolve
 
+    def can(path: Path, _: object = None) -> bool:
+        model = read_model_config(path)
+        return any(job.can(*model) for job in jobs)
+
     place = default_store(store)
     if ref is not None:
         path = resolve(ref, place)
-        family, config = read_model_config(path)
-        if not any(job.can(family, config) for job in jobs):
-            raise _cannot(ref, family, config, jobs)
+        if not can(path):
+            found = newest(place, can)
+            raise _cannot(ref, *read_model_config(path), jobs, reference(found, place) if found else None)
         return path
-    found = newest(place, lambda path, _: any(job.can(*read_model_config(path)) for job in jobs))
+    found = newest(place, can)
     if found is None:
         recipes = " or ".join(job.recipe for job in jobs)
         raise UsageError(
@@ -99,12 +103,14 @@ def say(message: str) -> None:
     print(safe_line(message), file=sys.stderr, flush=True)
 
 
-def _cannot(ref: str, family: Family, config: ModelConfig, jobs: tuple[Job, ...]) -> LlmkitError:
+def _cannot(ref: str, family: Family, config: ModelConfig, jobs: tuple[Job, ...], able: str | None) -> UsageError:
+    """able: one in the store that can."""
     other = next((job for job in JOBS if job.can(family, config)), None)
     what = f"{ref} is a {family.title} {family.kind.value} with the head {config.head!r}; it cannot {_either(jobs)}"
+    fix = f"take one that can: --model {able}" if able else f"train one that can: {jobs[0].recipe}"
     if other is None:
-        return LlmkitError(what, f"train one that can: {jobs[0].recipe}")
-    return LlmkitError(f"{what}, but it can {other.verb}", f"{other.command} --model {ref}")
+        return UsageError(what, fix)
+    return UsageError(f"{what}, but it can {other.verb}", f"{fix}; or use this one: {other.command} --model {ref}")
 
 
 def _either(jobs: tuple[Job, ...]) -> str:

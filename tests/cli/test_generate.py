@@ -175,9 +175,16 @@ def test_what_is_wrong_is_one_clear_line_with_its_code(llmkit, args, code, messa
 
 def test_an_encoder_cannot_generate_and_says_what_it_can_do(llmkit):
     run = llmkit("generate", "-p", "the", "--model", "bert")
-    assert run.code == 1
+    assert run.code == 2
     assert "cannot generate text, but it can fill masks" in run.err
     assert "llmkit predict fill-mask --model bert" in run.err
+    assert "one that can: --model gpt;" in run.err
+
+
+def test_a_model_that_cannot_names_the_recipe_when_the_store_has_none_that_can(llmkit, small_store, tmp_path):
+    run = llmkit("generate", "-p", "the", "--model", str(small_store / "bert"), "--store", str(tmp_path))
+    assert run.code == 2
+    assert "one that can: llmkit pretrain gpt-mini;" in run.err
 
 
 def test_an_empty_store_names_the_recipe_to_run(llmkit, tmp_path):

@@ -138,8 +138,9 @@ def test_labels_on_a_terminal_fit_its_width(on_terminal):
 @pytest.mark.parametrize(
     ("args", "stdin", "code", "message"),
     [
-        (("fill-mask", "--model", "gpt", "x"), b"", 1, "cannot fill masks, but it can generate text"),
-        (("classify", "--model", "bert", "x"), b"", 1, "llmkit predict fill-mask --model bert"),
+        (("fill-mask", "--model", "gpt", "x"), b"", 2, "cannot fill masks, but it can generate text"),
+        (("fill-mask", "--model", "gpt", "x"), b"", 2, "one that can: --model bert;"),
+        (("classify", "--model", "bert", "x"), b"", 2, "llmkit predict fill-mask --model bert"),
         (("classify", "--pair", "b", "x"), b"", 2, "--pair needs --jsonl"),
         (("fill-mask", "--jsonl", "-", "x"), b"", 2, "exclude each other"),
         (("fill-mask", "--top", "0", "x"), b"", 2, "--top"),
