@@ -100,7 +100,6 @@ def test_a_large_text_keeps_some_for_the_report(train_bpe, tmp_path):
 
 
 def test_builtin_stories_need_no_file(train_bpe):
-    pytest.importorskip("llmkit.data.stories")
     code, out, _ = train_bpe("stories", "--vocab-size", 400, "-q")
     assert (code, out.endswith("runs/stories-bpe/tokenizer.json\n")) == (0, True)
 

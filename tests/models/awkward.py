@@ -119,3 +119,15 @@ CASES = {
         "backbone": ("LlamaModel", _LLAMA | {"num_key_value_heads": 1}),
     },
 }
+
+# What a test may ask of its cases besides the family's kind; test_cases.py holds every answer against the model itself.
+_GATED = {"llama"}  # families with a gate in their feed-forward layers
+_MOVING = {("llama", "dynamic beyond"), ("llama", "longrope beyond")}  # frequencies change as the text grows to 13
+
+
+def has(trait, name, case):
+    """Whether this case is `gated`, `grouped` (some query heads share a key, not all), `moving` or `steady`."""
+    if trait == "grouped":
+        settings = CASES[name][case][1]
+        return 1 < settings.get("num_key_value_heads", 1) < settings["num_attention_heads"]
+    return {"gated": name in _GATED, "moving": (name, case) in _MOVING, "steady": (name, case) not in _MOVING}[trait]

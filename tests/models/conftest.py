@@ -140,13 +140,19 @@ def make_pair(name: str, case: str, implementation: str = "sdpa") -> Pair:
 
 
 def pytest_generate_tests(metafunc):
-    """`case`: (family, case) of every family; `decoder_case`: those that generate."""
+    """`case`: (family, case) of every family; `decoder_case`: those that generate; the others by their traits."""
     every = [(n, c) for n in family_names() for c in awkward.CASES.get(n, {})]
-    if "case" in metafunc.fixturenames:
-        metafunc.parametrize("case", every, ids=lambda c: "-".join(c))
-    if "decoder_case" in metafunc.fixturenames:
-        decoders = [c for c in every if load_family(c[0]).kind.value == "decoder"]
-        metafunc.parametrize("decoder_case", decoders, ids=lambda c: "-".join(c))
+    decoders = [c for c in every if load_family(c[0]).kind.value == "decoder"]
+    chosen = {
+        "case": every,
+        "decoder_case": decoders,
+        "steady_case": [c for c in decoders if awkward.has("steady", *c)],
+        "moving_case": [c for c in decoders if awkward.has("moving", *c)],
+        "gated_case": [c for c in every if awkward.has("gated", *c)],
+        "grouped_case": [c for c in every if awkward.has("grouped", *c)],
+    }
+    for name in chosen.keys() & set(metafunc.fixturenames):
+        metafunc.parametrize(name, chosen[name], ids=lambda c: "-".join(c))
 
 
 @pytest.fixture
@@ -157,6 +163,29 @@ def pair(case):
 @pytest.fixture
 def decoder(decoder_case):
     return make_pair(*decoder_case)
+
+
+@pytest.fixture
+def steady(steady_case):
+    """A decoder whose rotary frequencies, if any, are the same for every text of the tests."""
+    return make_pair(*steady_case)
+
+
+@pytest.fixture
+def moving(moving_case):
+    """A decoder whose rotary frequencies change while the texts of the tests grow."""
+    return make_pair(*moving_case)
+
+
+@pytest.fixture
+def gated(gated_case):
+    return make_pair(*gated_case)
+
+
+@pytest.fixture
+def grouped(grouped_case):
+    """A model in which some query heads share a key, but not all of them the same."""
+    return make_pair(*grouped_case)
 
 
 @pytest.fixture
@@ -172,3 +201,4 @@ class _Oracle:
     make_pair = staticmethod(make_pair)
     spread = staticmethod(spread)
     cases = awkward.CASES
+    has = staticmethod(awkward.has)

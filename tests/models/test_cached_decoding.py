@@ -9,14 +9,6 @@ from llmkit.nn.capture import capture_attention
 CHUNKS = (4, 1, 1, 5, 1, 1)
 
 
-def frequencies_move(model, lengths):
-    """Whether the rotary frequencies differ between texts of these lengths."""
-    if not getattr(model.rotary, "changes_with_length", False):
-        return False
-    first, *others = [model.rotary._at_length(torch.arange(n)[None]) for n in lengths]
-    return not all(torch.equal(first, other) for other in others)
-
-
 def pieces(batch, chunks):
     """The arguments of each forward pass when a batch is fed piece by piece."""
     start = 0
@@ -35,21 +27,18 @@ def decode(model, batch, chunks, cache):
 
 @pytest.mark.parametrize("padding", [None, "left"])
 @torch.no_grad()
-def test_chunked_prefill_and_steps_equal_the_full_pass(decoder, padding, oracle):
-    batch = decoder.batch(padding)
-    if frequencies_move(decoder.ours, range(1, 14)):
-        pytest.skip("frequencies move while this text grows; see the next test")
-    full = decoder.ours.encode(**batch)
-    cached = decode(decoder.ours, batch, CHUNKS, decoder.ours.new_cache(len(full), 20))
-    assert oracle.compare(decoder, batch, full, cached) <= oracle.tolerance(decoder, batch)
+def test_chunked_prefill_and_steps_equal_the_full_pass(steady, padding, oracle):
+    batch = steady.batch(padding)
+    full = steady.ours.encode(**batch)
+    cached = decode(steady.ours, batch, CHUNKS, steady.ours.new_cache(len(full), 20))
+    assert oracle.compare(steady, batch, full, cached) <= oracle.tolerance(steady, batch)
 
 
+@pytest.mark.parametrize("padding", [None, "left"])
 @torch.no_grad()
-def test_keys_follow_when_frequencies_move(decoder):
+def test_keys_follow_when_frequencies_move(moving, padding):
     """Deeper layers keep what they saw when the text was short; the first layer's map must be that of a full pass."""
-    model, batch = decoder.ours, decoder.batch()
-    if not frequencies_move(model, range(1, 14)):
-        pytest.skip("frequencies stay")
+    model, batch = moving.ours, moving.batch(padding)
     with capture_attention(model, [0]) as maps:
         model.encode(**batch)
         full = maps[0]
@@ -58,11 +47,8 @@ def test_keys_follow_when_frequencies_move(decoder):
 
 
 @torch.no_grad()
-def test_truncate_forgets_and_reorder_moves_rows(decoder):
-    model, batch = decoder.ours, decoder.batch()
-    if frequencies_move(model, (8, 9, 10)):
-        pytest.skip("frequencies stay only while the length does")
-    ids = batch["input_ids"]
+def test_truncate_forgets_and_reorder_moves_rows(steady):
+    model, ids = steady.ours, steady.batch()["input_ids"]
     cache = model.new_cache(3, 13)
     model.encode(ids[:, :8], cache=cache)
     expected = model.encode(ids[:, 8:10], cache=cache)
