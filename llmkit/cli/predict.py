@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -86,6 +88,7 @@ def fill_mask(
     loaded: Loaded = load(path.absolute(), device=device)
     filler = MaskFiller(loaded.model, loaded.tokenizer, top=top or 5)
     talk = Talk(quiet=quiet)
+    _note_file_names(texts, "fill-mask", talk)
     for group in questions:
         for question, answer in zip(group, filler([q.text for q in group]), strict=True):
             if not answer.blanks and question.text.strip():
@@ -131,6 +134,7 @@ def classify(
     loaded: Loaded = load(path.absolute(), device=device)
     classifier = Classifier(loaded.model, loaded.tokenizer)
     talk = Talk(quiet=quiet)
+    _note_file_names(texts, "classify", talk)
     for group in questions:
         inputs = [q.text if q.pair is None else (q.text, q.pair) for q in group]
         for question, answer in zip(group, classifier(inputs), strict=True):
@@ -167,6 +171,14 @@ def _questions(
         print(f"{usage}\nmore: llmkit predict {command} --help", file=sys.stderr)
         raise typer.Exit(2)
     return ([Question(number, line) for number, line in group] for group in windows(STDIN, WINDOW))
+
+
+def _note_file_names(texts: list[str] | None, command: str, talk: Talk) -> None:
+    """A text may be any words, so also the name of a file; but whoever typed one most likely meant what is in it."""
+    for text in texts or ():
+        if os.path.isfile(text):
+            how = f"llmkit predict {command} < {shlex.quote(text)}"
+            talk.note_first("file", f"{text!r} is taken as a text; to read the file: {how}")
 
 
 def _json_questions(source: Path, field: str, pair_field: str | None) -> Iterator[list[Question]]:

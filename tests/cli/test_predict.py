@@ -170,6 +170,17 @@ def test_a_terminal_without_text_gets_short_help_and_never_hangs(on_terminal, co
 
 
 @pytest.mark.parametrize("command", ["fill-mask", "classify"])
+def test_the_name_of_a_file_is_a_text_and_that_is_said(llmkit, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my cat.txt").write_text("the cat sat")
+    run = llmkit("predict", command, "my cat.txt", "the cat", "a" * 5000)
+    assert run.code == 0
+    assert run.out.count(b"\n") == 3
+    assert run.err.count(f"predict {command} < 'my cat.txt'") == 1
+    assert llmkit("predict", command, "-q", "my cat.txt").err == ""
+
+
+@pytest.mark.parametrize("command", ["fill-mask", "classify"])
 def test_no_lines_in_is_no_lines_out(llmkit, command):
     run = llmkit("predict", command, stdin=b"")
     assert (run.code, run.out) == (0, b"")
