@@ -40,7 +40,8 @@ def finetune(
     from llmkit.training.labelled import find_base, prepare_labelled
     from llmkit.training.resume import find_resumption, is_finished
 
-    chosen = read_recipe(recipe, [*(overrides or []), *([f"base={model}"] if model else [])], device, finetune=True)
+    settings = [*(overrides or []), *([f"base={model}"] if model else [])]
+    chosen = read_recipe(recipe, settings, device, allow_change, finetune=True)
     root = default_store(store)
     directory = RunDirectory(root / check_name(run or chosen.name))
     if dry_run:

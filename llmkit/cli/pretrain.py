@@ -29,7 +29,7 @@ def pretrain(
     from llmkit.cli.training import Talk, end, put_result, read_recipe, say_finished, session
     from llmkit.training.resume import find_resumption, is_finished
 
-    chosen = read_recipe(recipe, overrides, device, finetune=False)
+    chosen = read_recipe(recipe, overrides, device, allow_change, finetune=False)
     root = default_store(store)
     directory = RunDirectory(root / check_name(run or chosen.name))
     if dry_run:

@@ -87,11 +87,21 @@ class Talk:
             self.panel.close()
 
 
-def read_recipe(path: str, overrides: list[str] | None, device: str | None, *, finetune: bool) -> Recipe:
-    """The recipe with all flags applied; refused when it is one for the other command."""
+def read_recipe(
+    path: str, overrides: list[str] | None, device: str | None, allow: list[str] | None, *, finetune: bool
+) -> Recipe:
+    """The recipe with all flags applied; refused when it is one for the other command, or `allow` names no key."""
     from llmkit.errors import UsageError
+    from llmkit.recipe.guess import guess_key
+    from llmkit.recipe.keys import all_specs
     from llmkit.recipe.load import load_recipe
 
+    keys = all_specs(None) if allow else {}
+    for key in allow or ():
+        if key not in keys:
+            near = " or ".join(map(repr, guess_key(key, keys)))
+            hint = f"did you mean {near}?" if near else "llmkit recipe schema lists the keys"
+            raise UsageError(f"--allow-change names no key of a recipe: {key[:80]!r}", hint)
     recipe = load_recipe(path, [*(overrides or []), *([f"train.device={device}"] if device else [])])
     if recipe.is_finetune != finetune:
         here, there = ("finetune", "pretrain") if finetune else ("pretrain", "finetune")

@@ -183,6 +183,25 @@ def test_a_changed_recipe_is_refused_with_the_difference(flag, told, pretrain, p
     assert tensors(place, 6) == before
 
 
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_an_allowed_change_must_name_a_key(flags, pretrain, place):
+    for key, told in (("train.stps", "did you mean 'train.steps'"), ("max_steps", "'train.steps'"), ("x.y", "schema")):
+        refused = pretrain(*flags, "--allow-change", key)
+        assert refused.code == 2
+        assert f"--allow-change names no key of a recipe: '{key}'" in refused.err
+        assert told in refused.err
+    assert not (place / "runs").exists()
+
+
+def test_every_key_that_could_be_refused_can_be_allowed():
+    from llmkit.recipe import builtin_names, load_recipe
+    from llmkit.recipe.keys import all_specs
+    from llmkit.recipe.resolved import flatten
+
+    for name in builtin_names():
+        assert flatten(load_recipe(name)).keys() <= all_specs(None).keys()
+
+
 def test_changing_what_is_only_written_down_is_no_change(pretrain, place):
     pretrain("--set", "train.schedule=constant")
     changes = ("schedule=constant", "steps=7", "log_every=7", "keep=1", "eval_every=0")
