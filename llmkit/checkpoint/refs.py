@@ -19,8 +19,11 @@ CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 
 
 def default_store(option: Path | None = None) -> Path:
-    """The store: the `--store` option, else $LLMKIT_STORE, else ./runs."""
-    return option or Path(os.environ.get("LLMKIT_STORE") or "runs")
+    """The store: the `--store` option, else $LLMKIT_STORE, else ./runs. UsageError if something else has its place."""
+    place = option or Path(os.environ.get("LLMKIT_STORE") or "runs")
+    if os.path.exists(place) and not os.path.isdir(place):
+        raise UsageError(f"the store {place} is not a directory", "name one with --store DIR")
+    return place
 
 
 def check_name(name: str) -> str:

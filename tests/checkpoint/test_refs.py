@@ -180,6 +180,9 @@ def test_the_store_is_the_option_then_the_environment_then_runs(monkeypatch, tmp
     monkeypatch.setenv("LLMKIT_STORE", "/models")
     assert str(default_store(None)) == "/models"
     assert default_store(tmp_path) == tmp_path
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file is not a directory"):
+        default_store(tmp_path / "file")
 
 
 def test_a_link_to_itself_in_the_store_is_passed_over(store):
