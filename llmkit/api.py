@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.checkpoint.refs import default_store, resolve
-from llmkit.errors import CheckFailed, InputRefused, LlmkitError, StorageError, UsageError
+from llmkit.checkpoint.refs import default_store, read_found, resolve
+from llmkit.errors import CheckFailed, InputRefused, StorageError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from llmkit.tokenization.tokenizer import Tokenizer
 
 Notice = Callable[[str], None]
-_ATTEMPTS = 10
 
 
 @dataclass
@@ -113,15 +112,7 @@ def load(
     name = str(ref)
     if isinstance(ref, Path) and not ref.is_absolute():
         name = str(Path.cwd() / ref)  # a Path is a path, never a name in the store
-    for attempt in range(_ATTEMPTS):
-        path = resolve(name, place)
-        try:
-            return _load(path, device, dtype, verify, notice)
-        except LlmkitError:
-            # A run that trains may have pruned this step since; then the name means a newer one by now.
-            if path.exists() or attempt == _ATTEMPTS - 1:
-                raise
-    raise AssertionError("unreachable")
+    return read_found(lambda: resolve(name, place), lambda path: _load(path, device, dtype, verify, notice))
 
 
 def export(

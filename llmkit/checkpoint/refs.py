@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmkit.checkpoint.store import Checkpoint, RunDirectory, step_number
 from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
@@ -16,6 +16,8 @@ from llmkit.suggest import did_you_mean
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _STEP = re.compile(r"[0-9]{1,12}")
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+_ATTEMPTS = 10
+T = TypeVar("T")
 
 
 def default_store(option: Path | None = None) -> Path:
@@ -77,6 +79,18 @@ def resolve(ref: str, store: Path) -> Path:
         "llmkit store ls shows what there is" if names else "the store is empty; train something, or give a path"
     )
     raise UsageError(f"no model or tokenizer {ref[:200]!r} in {store}", hint)
+
+
+def read_found(find: Callable[[], Path], read: Callable[[Path], T]) -> T:
+    """`read(find())`. A run that trains may prune the step meanwhile; then what is found by now is read instead."""
+    for _ in range(_ATTEMPTS - 1):
+        path = find()
+        try:
+            return read(path)
+        except LlmkitError:
+            if path.exists():
+                raise
+    return read(find())
 
 
 def _resolve_path(ref: str) -> Path:

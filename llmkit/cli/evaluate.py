@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from llmkit.cli import options
-from llmkit.cli.models import CLASSIFY, FILL_MASK, GENERATE, JOBS, Job, choose_model
+from llmkit.cli.models import CLASSIFY, FILL_MASK, GENERATE, JOBS, Job, load_model
 from llmkit.cli.output import json_text
 from llmkit.cli.page import write_raw
 from llmkit.errors import CheckFailed, InputRefused, UsageError
@@ -84,10 +84,8 @@ def evaluate(
         print("usage: llmkit evaluate FILE...\nmore: llmkit evaluate --help", file=sys.stderr)
         raise typer.Exit(2)
     limits = [_limit(text, "accuracy", 1) for text in at_least or ()] + [_limit(t, "loss", -1) for t in at_most or ()]
-    path = choose_model(model, store, _jobs(files, field, label) if model is None else JOBS, quiet=quiet)
-    from llmkit.api import load
-
-    loaded = load(path.absolute(), device=device)
+    jobs = _jobs(files, field, label) if model is None else JOBS
+    path, loaded = load_model(model, store, jobs, quiet=quiet, device=device)
     head = loaded.config.head
     if head == "classification":
         task, score = "classification", lambda name: _labels(loaded, name, field, pair, label)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from llmkit.cli import options
-from llmkit.cli.models import GENERATE, choose_model
+from llmkit.cli.models import GENERATE, load_model
 from llmkit.cli.output import json_text
 from llmkit.cli.page import Page, Talk, write_raw
 from llmkit.errors import InputRefused, UsageError
@@ -104,13 +104,11 @@ def generate(
     if logprobs and n > 1 and not as_json and jsonl is None:
         raise UsageError(f"--logprobs of {n} texts cannot be told apart as lines", "add --json")
     text = None if jsonl is not None else _prompt(prompt)
-    path = choose_model(model, store, (GENERATE,), quiet=quiet)
+    _, loaded = load_model(model, store, (GENERATE,), quiet=quiet, device=device, dtype=dtype)
     talk = Talk(quiet=quiet)
 
-    from llmkit.api import load
     from llmkit.generation.layout import WORTH_IT, lay_out_for_decoding
 
-    loaded = load(path.absolute(), device=device, dtype=dtype)
     if jsonl is not None or max_tokens >= WORTH_IT:
         lay_out_for_decoding(loaded.model)
     work = {"n": n, "stop": stops, "with_logprobs": logprobs, "batch_size": batch_size, "notice": talk.note}

@@ -12,6 +12,7 @@ from llmkit.errors import InputRefused, UsageError
 from llmkit.models.family import Family, Kind
 
 if TYPE_CHECKING:
+    from llmkit.api import Loaded
     from llmkit.models.config import ModelConfig
 
 
@@ -55,18 +56,18 @@ def choose_model(ref: str | None, store: Path | None, jobs: tuple[Job, ...], *, 
     Reads config.json only. Raises UsageError when there is none to choose, or when the one named cannot.
     """
     from llmkit.checkpoint.config_json import read_model_config
-    from llmkit.checkpoint.refs import default_store, newest, reference, resolve
+    from llmkit.checkpoint.refs import default_store, newest, read_found, reference, resolve
 
-    def can(path: Path, _: object = None) -> bool:
+    def can(path: Path, _: object) -> bool:
         model = read_model_config(path)
         return any(job.can(*model) for job in jobs)
 
     place = default_store(store)
     if ref is not None:
-        path = resolve(ref, place)
-        if not can(path):
+        path, (family, config) = read_found(lambda: resolve(ref, place), lambda path: (path, read_model_config(path)))
+        if not any(job.can(family, config) for job in jobs):
             found = newest(place, can)
-            raise _cannot(ref, *read_model_config(path), jobs, reference(found, place) if found else None)
+            raise _cannot(ref, family, config, jobs, reference(found, place) if found else None)
         return path
     found = newest(place, can)
     if found is None:
@@ -77,6 +78,25 @@ def choose_model(ref: str | None, store: Path | None, jobs: tuple[Job, ...], *, 
     if not quiet:
         say(f"model: {reference(found, place)}")
     return found
+
+
+def load_model(
+    ref: str | None,
+    store: Path | None,
+    jobs: tuple[Job, ...],
+    *,
+    quiet: bool,
+    device: str,
+    dtype: str | None = None,
+) -> tuple[Path, Loaded]:
+    """What `choose_model` finds, and the model in it, which may be chosen anew if it is pruned before it is read."""
+    from llmkit.api import load
+    from llmkit.checkpoint.refs import read_found
+
+    return read_found(
+        lambda: choose_model(ref, store, jobs, quiet=quiet),
+        lambda path: (path, load(path, store=store, device=device, dtype=dtype)),
+    )
 
 
 def find_model(ref: str | None, place: Path, *, quiet: bool = False) -> Path:

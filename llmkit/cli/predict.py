@@ -8,19 +8,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from llmkit.cli import options
 from llmkit.cli.help import PlainCommand, command_group
-from llmkit.cli.models import CLASSIFY, FILL_MASK, choose_model
+from llmkit.cli.models import CLASSIFY, FILL_MASK, load_model
 from llmkit.cli.output import json_text
 from llmkit.cli.page import Talk, write_raw
 from llmkit.errors import InputRefused, UsageError
-
-if TYPE_CHECKING:
-    from llmkit.api import Loaded
 
 WINDOW = 512
 """Lines sorted by length together: bounds memory, and how much is read before the first answer."""
@@ -80,12 +77,10 @@ def fill_mask(
     others stayed hidden. A line without one passes unchanged (said once on stderr).
     """
     questions = _questions(texts, jsonl, "fill-mask", field)
-    path = choose_model(model, store, (FILL_MASK,), quiet=quiet)
-    from llmkit.api import load
+    _, loaded = load_model(model, store, (FILL_MASK,), quiet=quiet, device=device)
     from llmkit.cli.answers import show_filled
     from llmkit.prediction.fill_mask import MaskFiller
 
-    loaded: Loaded = load(path.absolute(), device=device)
     filler = MaskFiller(loaded.model, loaded.tokenizer, top=top or 5)
     talk = Talk(quiet=quiet)
     _note_file_names(texts, "fill-mask", talk)
@@ -126,12 +121,10 @@ def classify(
     questions = _questions(texts, jsonl, "classify", field, pair)
     if pair is not None and jsonl is None:
         raise UsageError("--pair needs --jsonl", "pairs are read from JSON lines")
-    path = choose_model(model, store, (CLASSIFY,), quiet=quiet)
-    from llmkit.api import load
+    _, loaded = load_model(model, store, (CLASSIFY,), quiet=quiet, device=device)
     from llmkit.cli.answers import show_label
     from llmkit.prediction.classify import Classifier
 
-    loaded: Loaded = load(path.absolute(), device=device)
     classifier = Classifier(loaded.model, loaded.tokenizer)
     talk = Talk(quiet=quiet)
     _note_file_names(texts, "classify", talk)
