@@ -155,7 +155,8 @@ def _largest_difference(a: StoredTensor, b: StoredTensor, name: str) -> float:
 def _side_by_side(a: StoredTensor, b: StoredTensor, name: str) -> Iterator[tuple[Values, Values]]:
     """Chunks of equal length; dtypes of different width give chunks of different length."""
     first, second = chunks(a, name), chunks(b, name)
-    x, y = np.empty(0, np.float32), np.empty(0, np.float32)
+    x: Values = np.empty(0, np.float32)
+    y: Values = np.empty(0, np.float32)
     for _ in range(2 * (a.n_elements + b.n_elements) + 2):
         x = x if x.size else next(first, x)
         y = y if y.size else next(second, y)
@@ -171,7 +172,7 @@ def neighbours(table: StoredTensor, name: str, row: int, count: int) -> list[tup
     rows, width = table.shape
     target = np.concatenate(list(chunks(table, name, start=row * width, count=width))).astype(np.float64)
     target /= np.linalg.norm(target) or 1.0
-    cosines = np.empty(rows)
+    cosines: Values = np.empty(rows)
     per_chunk = max(1, _CHUNK_BYTES // 8 // width)
     for start in range(0, rows, per_chunk):
         n = min(per_chunk, rows - start)
