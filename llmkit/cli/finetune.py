@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from llmkit.cli.options import Model, Quiet, Set, Store
-from llmkit.cli.training import AllowChange, DryRun, EventLines, RecipeArgument, RunName, TrainDevice
+from llmkit.cli.training import (
+    AllowChange,
+    DryRun,
+    EventLines,
+    RecipeArgument,
+    RunName,
+    TrainDevice,
+    end,
+    read_recipe,
+)
+
+if TYPE_CHECKING:
+    from llmkit.cli.training_run import OpenRun
 
 Test = Annotated[
     Optional[str],  # noqa: UP045  # Typer evaluates this on Python 3.10
@@ -34,63 +46,54 @@ def finetune(
     llmkit finetune sst2                                    the mood of stories
     llmkit finetune sst2 --set data.train=my.csv --run my   texts and labels
     """
-    from llmkit.checkpoint.refs import check_name, default_store, reference
-    from llmkit.checkpoint.store import RunDirectory
-    from llmkit.cli.training import Talk, end, put_result, read_recipe, say_finished, session
-    from llmkit.training.labelled import find_base, prepare_labelled
-    from llmkit.training.resume import find_resumption, is_finished
+    from llmkit.cli.training_run import carry_out
 
     settings = [*(overrides or []), *([f"base={model}"] if model else [])]
     chosen = read_recipe(recipe, settings, device, allow_change, finetune=True)
-    root = default_store(store)
-    directory = RunDirectory(root / check_name(run or chosen.name))
-    if dry_run:
-        from llmkit.cli.training import show_plan
+    carry_out(
+        chosen,
+        lambda opened: _train(opened, test),
+        name=run,
+        store=store,
+        dry_run=dry_run,
+        allow=allow_change,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
-        show_plan(chosen, directory, as_json=as_json)
-        return
-    talk = Talk(as_json, quiet)
-    allow = allow_change or []
-    with session(directory, talk) as stop:
-        resumption = find_resumption(directory, chosen, allow=allow, warn=talk.warn)
-        if resumption is not None and is_finished(resumption, chosen):
-            say_finished(resumption, directory.path, talk)
-            put_result(directory.path, resumption.step, talk)
-            return
-        if resumption is None:
-            base = find_base(chosen, root)
-            talk.say(f"starting from {reference(base, root)}")
-        else:
-            base = resumption.checkpoint.path
-        reading = stop.begin(lambda: prepare_labelled(chosen, base, test, say=talk.say))
-        from llmkit.training.finetuning import finetune as train
 
-        tuned = train(
-            chosen,
-            directory,
-            reading.result(),
-            base,
-            resumption=resumption,
-            allow=allow,
-            listeners=talk.listeners,
-            stop=stop,
-            say=talk.say,
-        )
-        talk.close()
-        results = [result.as_json() for result in tuned.results]
-        if results:
-            from llmkit.render.confusion import confusion_lines
+def _train(run: OpenRun, test: str | None) -> None:
+    from llmkit.checkpoint.refs import reference
+    from llmkit.training.labelled import find_base, prepare_labelled
 
-            talk.say(f"the weights kept are those of step {tuned.best_step}, the best on the validation texts")
-            for result in results:
-                for line in confusion_lines(result):
-                    talk.say(line)
-        end(
-            tuned.outcome.reason,
-            tuned.outcome.step,
-            directory.path,
-            stop,
-            talk,
-            hint='llmkit predict classify "..."',
-            results=results,
-        )
+    talk = run.talk
+    if run.resumption is None:
+        base = find_base(run.recipe, run.root)
+        talk.say(f"starting from {reference(base, run.root)}")
+    else:
+        base = run.resumption.checkpoint.path
+    reading = run.stop.begin(lambda: prepare_labelled(run.recipe, base, test, say=talk.say))
+    from llmkit.training.finetuning import finetune as train
+
+    tuned = train(
+        run.recipe,
+        run.directory,
+        reading.result(),
+        base,
+        resumption=run.resumption,
+        allow=run.allow,
+        listeners=talk.listeners,
+        stop=run.stop,
+        say=talk.say,
+    )
+    talk.close()
+    results = [result.as_json() for result in tuned.results]
+    if results:
+        from llmkit.render.confusion import confusion_lines
+
+        talk.say(f"the weights kept are those of step {tuned.best_step}, the best on the validation texts")
+        for result in results:
+            for line in confusion_lines(result):
+                talk.say(line)
+    reason, step = tuned.outcome.reason, tuned.outcome.step
+    end(reason, step, run.directory.path, run.stop, talk, hint='llmkit predict classify "..."', results=results)

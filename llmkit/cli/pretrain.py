@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from llmkit.cli.options import Quiet, Set, Store
-from llmkit.cli.training import AllowChange, DryRun, EventLines, RecipeArgument, RunName, TrainDevice
+from llmkit.cli.training import (
+    AllowChange,
+    DryRun,
+    EventLines,
+    RecipeArgument,
+    RunName,
+    TrainDevice,
+    end,
+    read_recipe,
+)
+
+if TYPE_CHECKING:
+    from llmkit.cli.training_run import OpenRun
 
 
 def pretrain(
@@ -24,42 +38,28 @@ def pretrain(
     llmkit pretrain gpt-mini --set data.train=my.txt   your own text
     llmkit pretrain my.yaml --dry-run                  what it will take
     """
-    from llmkit.checkpoint.refs import check_name, default_store
-    from llmkit.checkpoint.store import RunDirectory
-    from llmkit.cli.training import Talk, end, put_result, read_recipe, say_finished, session
-    from llmkit.training.resume import find_resumption, is_finished
+    from llmkit.cli.training_run import carry_out
 
     chosen = read_recipe(recipe, overrides, device, allow_change, finetune=False)
-    root = default_store(store)
-    directory = RunDirectory(root / check_name(run or chosen.name))
-    if dry_run:
-        from llmkit.cli.training import show_plan
+    carry_out(chosen, _train, name=run, store=store, dry_run=dry_run, allow=allow_change, as_json=as_json, quiet=quiet)
 
-        show_plan(chosen, directory, as_json=as_json)
-        return
-    talk = Talk(as_json, quiet)
-    allow = allow_change or []
-    with session(directory, talk) as stop:
-        resumption = find_resumption(directory, chosen, allow=allow, warn=talk.warn)
-        if resumption is not None and is_finished(resumption, chosen):
-            say_finished(resumption, directory.path, talk)
-            put_result(directory.path, resumption.step, talk)
-            return
-        from llmkit.training.prepare import prepare_in_cache
 
-        # The text is read in a thread while torch, which takes seconds, is imported in this one.
-        reading = stop.begin(lambda: prepare_in_cache(chosen, root, resumption, say=talk.say))
-        from llmkit.training.session import pretrain as train
+def _train(run: OpenRun) -> None:
+    from llmkit.training.prepare import prepare_in_cache
 
-        outcome = train(
-            chosen,
-            directory,
-            reading.result(),
-            resumption=resumption,
-            allow=allow,
-            listeners=talk.listeners,
-            stop=stop,
-        )
-        is_causal = chosen.objective.name == "causal"
-        hint = 'llmkit generate --prompt "..."' if is_causal else 'llmkit predict fill-mask "Some words and a [MASK]."'
-        end(outcome.reason, outcome.step, directory.path, stop, talk, hint=hint)
+    # The text is read in a thread while torch, which takes seconds, is imported in this one.
+    reading = run.stop.begin(lambda: prepare_in_cache(run.recipe, run.root, run.resumption, say=run.talk.say))
+    from llmkit.training.session import pretrain as train
+
+    outcome = train(
+        run.recipe,
+        run.directory,
+        reading.result(),
+        resumption=run.resumption,
+        allow=run.allow,
+        listeners=run.talk.listeners,
+        stop=run.stop,
+    )
+    is_causal = run.recipe.objective.name == "causal"
+    hint = 'llmkit generate --prompt "..."' if is_causal else 'llmkit predict fill-mask "Some words and a [MASK]."'
+    end(outcome.reason, outcome.step, run.directory.path, run.stop, run.talk, hint=hint)

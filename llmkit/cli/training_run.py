@@ -1,0 +1,57 @@
+"""What `pretrain` and `finetune` do alike around the training itself: plan, find the run, own it, leave it if done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmkit.checkpoint.refs import check_name, default_store
+from llmkit.checkpoint.store import RunDirectory
+from llmkit.cli.training import Talk, put_result, say_finished, session, show_plan
+from llmkit.recipe.schema import Recipe
+from llmkit.training.resume import Resumption, find_resumption, is_finished
+from llmkit.training.signals import StopRequest
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run with steps left to do; this process holds its lock and hears its signals.
+
+    root: the store. resumption: where it goes on, None for a new run. allow: keys of the recipe that may have changed.
+    """
+
+    recipe: Recipe
+    root: Path
+    directory: RunDirectory
+    resumption: Resumption | None
+    allow: list[str]
+    talk: Talk
+    stop: StopRequest
+
+
+def carry_out(
+    recipe: Recipe,
+    train: Callable[[OpenRun], None],
+    *,
+    name: str | None,
+    store: Path | None,
+    dry_run: bool,
+    allow: list[str] | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Call `train` with the open run, unless this is a dry run or nothing is left to do, which is said instead."""
+    root = default_store(store)
+    directory = RunDirectory(root / check_name(name or recipe.name))
+    if dry_run:
+        show_plan(recipe, directory, as_json=as_json)
+        return
+    talk = Talk(as_json, quiet)
+    with session(directory, talk) as stop:
+        resumption = find_resumption(directory, recipe, allow=allow or [], warn=talk.warn)
+        if resumption is not None and is_finished(resumption, recipe):
+            say_finished(resumption, directory.path, talk)
+            put_result(directory.path, resumption.step, talk)
+            return
+        train(OpenRun(recipe, root, directory, resumption, allow or [], talk, stop))
