@@ -41,6 +41,16 @@ def _title(*words: str, width: int) -> Text:
     return line
 
 
+def _next(*flags: str, width: int) -> Text:
+    """What to look at next: as many of the flags as fit, none cut."""
+    from rich.text import Text
+
+    line = "next:"
+    for flag in flags:
+        line += f"{'   ' if line != 'next:' else ' '}{flag}" if len(line) + 3 + len(flag) <= width else ""
+    return Text(line, "dim")
+
+
 def _draw_overview(scene: Scene, width: int, palette: Palette) -> Iterator[Text]:
     from rich.text import Text
 
@@ -59,7 +69,7 @@ def _draw_overview(scene: Scene, width: int, palette: Palette) -> Iterator[Text]
         yield from link_lines(named_links(scene, head.links)[:_LINKS_EACH], width)
     best = scene.reading.most_peaked(1)[0]
     yield Text("")
-    yield Text(f"next: --layer {best.layer} --head {best.index}   --all-heads   --query WORD   --json"[:width], "dim")
+    yield _next(f"--layer {best.layer} --head {best.index}", "--all-heads", "--query WORD", "--json", width=width)
 
 
 def _words(head: Head) -> str:
@@ -71,6 +81,7 @@ def _draw_head(scene: Scene, head: Head, width: int, palette: Palette) -> Iterat
 
     from llmkit.render.heatmap import heatmap_lines
     from llmkit.render.links import link_lines
+    from llmkit.render.tree import fit
 
     key = (head.layer, head.index)
     sink = f"sink {head.scores.sink:.2f} ({'hidden' if scene.view.hide_sink else 'shown'})"
@@ -78,9 +89,10 @@ def _draw_head(scene: Scene, head: Head, width: int, palette: Palette) -> Iterat
     yield _title("attention", scene.name, f"layer {head.layer} head {head.index}", kind, sink, width=width)
     yield from heatmap_lines(grid_of(scene, key), width, palette, scene.scale)
     yield Text("")
-    yield Text("strongest links, sink hidden" if not scene.view.hide_sink else "strongest links, renormalized", "dim")
+    heading = "strongest links, sink hidden" if not scene.view.hide_sink else "strongest links, renormalized"
+    yield Text(fit(heading, width), "dim")
     yield from link_lines(strongest_links(scene, key), width)
-    yield Text("next: --query WORD   --hide-sink   --json"[:width], "dim")
+    yield _next("--query WORD", "--hide-sink", "--json", width=width)
 
 
 def _draw_many(scene: Scene, width: int, palette: Palette) -> Iterator[Text]:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,12 @@ class Output:
         from llmkit.render.table import table_lines
 
         self.draw(table_lines(columns, rows, self.width))
+
+    def facts(self, values: Mapping[str, str]) -> None:
+        """Print titles with their values on the terminal."""
+        from llmkit.render.table import fact_lines
+
+        self.draw(fact_lines(values, self.width))
 
     def records(self, rows: Iterable[Sequence[object]], *, flush: bool = False) -> None:
         """Print tab-separated records, one a line whatever is in a cell."""

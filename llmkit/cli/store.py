@@ -80,10 +80,7 @@ def show(ref: Ref, store: Store = None, as_json: Json = False) -> None:
     if as_json:
         out.object({"schema": "llmkit/store-show/1", **found.as_dict()})
     elif out.is_terminal:
-        from llmkit.render.safe_text import safe_line
-
-        for title, value in found.facts.items():
-            print(f"{safe_line(title):<18} {safe_line(value)}")
+        out.facts(found.facts)
         print()
         out.table(
             _columns("file", "size", "sha256"), [(f.name, size(f.size), (f.sha256 or "")[:16]) for f in found.files]

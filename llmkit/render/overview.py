@@ -31,7 +31,7 @@ def overview_lines(heads: Mapping[tuple[int, int], tuple[str, float]], width: in
                 if (layer, head) in heads:
                     _append_cell(line, *heads[layer, head], cell, palette)
             lines.append(line)
-    lines.append(_legend({letter for letter, _ in heads.values()}, palette))
+    lines += _legend({letter for letter, _ in heads.values()}, width, palette)
     for line in lines:
         line.no_wrap = True
         line.truncate(width)
@@ -50,13 +50,16 @@ def _append_cell(line: Text, letter: str, score: float, cell: int, palette: Pale
     line.append(" " * (cell - len(text)))
 
 
-def _legend(present: set[str], palette: Palette) -> Text:
-    line = Text(" " * _GUTTER)
+def _legend(present: set[str], width: int, palette: Palette) -> list[Text]:
+    lines = [Text(" " * _GUTTER)]
     for letter, word in KINDS.items():
         if letter not in present:
             continue
+        if lines[-1].cell_len > _GUTTER and lines[-1].cell_len + 2 + len(word) > width:
+            lines.append(Text(" " * _GUTTER))
         style = Style.null() if palette == "none" else Style.parse(f"bold {kind_color(letter, 0.9, palette)}")
-        line.append(letter, style)
-        line.append(f" {word}   ", "dim")
-    line.rstrip()
-    return line
+        lines[-1].append(letter, style)
+        lines[-1].append(f" {word}   ", "dim")
+    for line in lines:
+        line.rstrip()
+    return lines

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
+from rich.console import Console
 from rich.text import Text
 
 from llmkit.render.labels import left, right
 from llmkit.render.safe_text import safe_line
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,21 @@ def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width
     wide[0] = min(wide[0], width)
     lines = [_join([Text(columns[i].title, "dim") for i in shown], shown, columns, wide)]
     lines += [_join([row[i] for i in shown], shown, columns, wide) for row in cells]
+    return lines
+
+
+def fact_lines(values: Mapping[str, str], width: int) -> list[Text]:
+    """A title and its value on a line; a value too long for it goes on below itself, a digest is cut."""
+    titles = [safe_line(title) for title in values]
+    wide = min(max(map(cell_len, titles), default=0), width // 2)
+    room = max(1, width - wide - 2)
+    lines = []
+    for title, value in zip(titles, values.values(), strict=True):
+        clean = safe_line(value)
+        if _DIGEST.fullmatch(clean):
+            clean = left(clean, room)
+        parts = [part.plain for part in Text(clean).wrap(Console(), room, overflow="fold")]
+        lines += [Text(f"{left(title if i == 0 else '', wide)}  {part}") for i, part in enumerate(parts or [""])]
     return lines
 
 

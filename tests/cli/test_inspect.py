@@ -8,6 +8,10 @@ import pytest
 from rich.cells import cell_len
 
 TEXT = "the cat sat on the mat . a dog ran"
+VIEWS = [
+    (), ("--all-heads",), ("--layer", "1"), ("--layer", "1", "--head", "1"), ("--query", "cat"), ("--query", "3"),
+    ("--layer", "0", "--head", "1", "--hide-sink", "--window", "2:6", "--scale", "log"),
+]  # fmt: skip
 ESCAPES = "\x1b[31m\x07\u202e red \x9b2J [/b] \x00"
 
 
@@ -133,11 +137,21 @@ def test_saved_maps_equal_the_json(llmkit, tmp_path):
         np.testing.assert_allclose(maps[f"layer.{head['layer']}.head.{head['head']}"], head["weights"], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [(), ("--all-heads",), ("--layer", "1"), ("--layer", "1", "--head", "1"), ("--query", "cat"), ("--query", "3"),
-     ("--layer", "0", "--head", "1", "--hide-sink", "--window", "2:6", "--scale", "log")],
-)  # fmt: skip
+@pytest.mark.parametrize("flags", VIEWS)
+@pytest.mark.parametrize("columns", [1, 20, 40])
+def test_drawings_fit_a_narrow_terminal(on_terminal, monkeypatch, flags, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for text in (TEXT, TEXT * 3):
+        run = on_terminal("inspect", "gpt", "--text", text, *flags)
+        assert run.code == 0, run.err
+        assert all(cell_len(line) <= max(20, columns) for line in plain(run.shown).splitlines())
+        words = " ".join(re.findall("next:.*", plain(run.shown))).split()
+        assert {w for w in words if w.startswith("-")} <= {
+            "--layer", "--head", "--all-heads", "--query", "--hide-sink", "--json",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", VIEWS)
 @pytest.mark.parametrize("color", ["plain", "256", "true"])
 def test_drawings_fit_the_terminal(on_terminal, monkeypatch, flags, color):
     if color == "plain":
