@@ -6,11 +6,11 @@ _llmkit_at() {
     case $1 in
     '')
         children='tokenize train-bpe pretrain finetune generate inspect bench predict evaluate store recipe completion' arguments=''
-        options='--help --color --debug --version' takes=' --color '
+        options='--help --color --debug --trust-tokenizer --version' takes=' --color '
         ;;
     'tokenize')
         children='' arguments='tokenize:0+'
-        options='--help --ids --tokens --offsets --count --jsonl --decode --out --field --tokenizer -t --add-special --errors --trust-tokenizer --force --json --store --quiet -q' takes=' --out --field --tokenizer -t --errors --store '
+        options='--help --ids --tokens --offsets --count --jsonl --decode --out --field --tokenizer -t --add-special --errors --force --json --store --quiet -q' takes=' --out --field --tokenizer -t --errors --store '
         ;;
     'train-bpe')
         children='' arguments='train-bpe:0+'

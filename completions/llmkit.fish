@@ -214,6 +214,7 @@ complete -c llmkit -n '__llmkit_at "" 0' -a completion -d 'Shell completion for 
 complete -c llmkit -n '__llmkit_at ""' -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at ""' -l color -r -f -a 'auto always never' -d 'Colour on terminals: auto, always or never.'
 complete -c llmkit -n '__llmkit_at ""' -l debug -d 'Show tracebacks (also LLMKIT_DEBUG=1).'
+complete -c llmkit -n '__llmkit_at ""' -l trust-tokenizer -d 'Allow unknown regular expressions in tokenizers; they may hang.'
 complete -c llmkit -n '__llmkit_at ""' -l version -d 'Print the version.'
 
 # llmkit tokenize
@@ -229,7 +230,6 @@ complete -c llmkit -n '__llmkit_at "tokenize"' -l field -r -f -d 'Read JSON line
 complete -c llmkit -n '__llmkit_at "tokenize"' -l tokenizer -s t -r -f -k -a '(__llmkit_words tokenizers)' -d 'A name, a directory or a tokenizer.json [default: newest].'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l add-special -d 'Add the special tokens a model expects around text.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l errors -r -f -a 'strict replace' -d 'Bytes that are not UTF-8: strict or replace.'
-complete -c llmkit -n '__llmkit_at "tokenize"' -l trust-tokenizer -d 'Allow unknown regular expressions in the tokenizer.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l force -d 'Replace the file that --out names.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l json -d 'One JSON object on stdout.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'

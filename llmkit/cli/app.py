@@ -90,6 +90,9 @@ app = typer.Typer(
 def root(
     color: str = typer.Option("auto", help="Colour on terminals: auto, always or never.", metavar="WHEN"),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks (also LLMKIT_DEBUG=1)."),
+    trust_tokenizer: bool = typer.Option(
+        False, "--trust-tokenizer", help="Allow unknown regular expressions in tokenizers; they may hang."
+    ),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Tokenizers and transformer models, from raw text to a trained, inspected, measured model.
@@ -107,6 +110,8 @@ def root(
     set_color(color)  # type: ignore[arg-type]  # checked on the line above
     if debug:
         os.environ["LLMKIT_DEBUG"] = "1"
+    if trust_tokenizer:
+        os.environ["LLMKIT_TRUST_TOKENIZER"] = "1"  # read where tokenizers are, in every command and from Python
 
 
 def run(args: list[str]) -> int:

@@ -49,9 +49,6 @@ def tokenize(
     errors: Annotated[
         str, _Flag("--errors", help="Bytes that are not UTF-8: strict or replace.", metavar="HOW")
     ] = "strict",
-    trust_tokenizer: Annotated[
-        bool, _Flag("--trust-tokenizer", help="Allow unknown regular expressions in the tokenizer.")
-    ] = False,
     force: Annotated[bool, _Flag("--force", help="Replace the file that --out names.")] = False,
     as_json: options.Json = False,
     store: options.Store = None,
@@ -88,7 +85,7 @@ def tokenize(
     if out is not None:
         its_files = [tokenizer, f"{tokenizer}/tokenizer.json"] if tokenizer else []
         _check_target(out, [*(files or ["-"]), *its_files], force)
-    used, note = choose_tokenizer(tokenizer, store, trust=trust_tokenizer)
+    used, note = choose_tokenizer(tokenizer, store)
     on_terminal = is_terminal(sys.stdout)
     job = Job(
         tokenizer=used,

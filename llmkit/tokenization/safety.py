@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llmkit.errors import InputRefused
 
+TRUST = "LLMKIT_TRUST_TOKENIZER"
 MAX_BYTES = 1 << 28
 MAX_ID = (1 << 24) - 1
 MAX_TOKEN = 1 << 16  # characters in a token
@@ -52,7 +54,7 @@ KNOWN_PATTERNS: dict[str, str] = {
 def check_tokenizer_json(data: bytes, name: str, *, trust: bool = False) -> dict[str, Any]:
     """Parse and check a tokenizer.json. Raises InputRefused that names what is wrong with it.
 
-    trust: let regular expressions pass that are not known to be harmless.
+    trust: let regular expressions pass that are not known to be harmless, as LLMKIT_TRUST_TOKENIZER=1 does everywhere.
     """
     if len(data) > MAX_BYTES:
         raise InputRefused(f"{name} is {len(data):,} bytes; a tokenizer has at most {MAX_BYTES:,}")
@@ -68,7 +70,7 @@ def check_tokenizer_json(data: bytes, name: str, *, trust: bool = False) -> dict
     for part in ("normalizer", "pre_tokenizer", "decoder"):
         if _growth(parsed.get(part), name) > MAX_GROWTH:
             raise InputRefused(f"{name}: the {part} makes texts over {MAX_GROWTH} times longer")
-    if not trust:
+    if not trust and os.environ.get(TRUST) != "1":
         for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
             _check_patterns(parsed.get(part), name, part)
     return parsed
@@ -168,6 +170,6 @@ def _check_patterns(part: Any, name: str, where: str) -> None:
             if key == "Regex" and value not in KNOWN_PATTERNS:
                 raise InputRefused(
                     f"{name}: the {where} has an unknown regular expression {str(value)[:200]!r}, which may hang",
-                    "if you trust where it comes from: llmkit tokenize --trust-tokenizer",
+                    f"if you trust where it comes from: llmkit --trust-tokenizer COMMAND, or set {TRUST}=1",
                 )
             _check_patterns(value, name, where)

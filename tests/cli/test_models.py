@@ -66,3 +66,31 @@ def test_a_step_that_was_named_is_not_replaced_by_another(llmkit, pruned_when_re
     run = llmkit("generate", "--prompt", "the", "--model", "run@1", "--store", pruned_when_read("gpt"))
     assert run.code == 2
     assert "no step '1'" in run.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("tokenize", "--tokenizer"),
+        ("generate", "--max-tokens", "2", "--prompt", "the cat", "--model"),
+        ("inspect", "--text", "the cat"),
+        ("evaluate", "text.txt", "--model"),
+    ],
+)
+def test_a_tokenizer_that_might_hang_is_refused_until_every_command_is_told_to_trust_it(
+    llmkit, small_store, tmp_path, monkeypatch, command
+):
+    shutil.copytree(small_store / "gpt", tmp_path / "odd")
+    spec = json.loads((tmp_path / "odd" / "tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": "[0-4]"}, "behavior": "Isolated", "invert": False}
+    spec["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, spec["pre_tokenizer"]]}
+    (tmp_path / "odd" / "tokenizer.json").write_text(json.dumps(spec))
+    (tmp_path / "text.txt").write_text("the cat sat")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLMKIT_TRUST_TOKENIZER", "0")
+    arguments = (*command, "./odd")
+    refused = llmkit(*arguments, stdin=b"the cat")
+    assert refused.code == 4
+    assert "fix: if you trust where it comes from: llmkit --trust-tokenizer COMMAND" in refused.err
+    assert llmkit("--trust-tokenizer", *arguments, stdin=b"the cat").code == 0
+    assert llmkit(*arguments, stdin=b"the cat").code == 0  # the environment has it now
