@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from llmkit.models.registry import load_family
+from llmkit.nn.masks import FREE
 from llmkit.training.device import choose_device, fast_dtype, training_dtype
 from llmkit.training.precision import mixed_precision
 
@@ -33,7 +34,7 @@ def test_bfloat16_products_stay_near_float32_and_weights_are_float32(model):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
-def test_attention_stays_in_float32_and_the_kernels_come_back(model):
+def test_an_attention_kernel_of_another_kind_is_given_float32_and_comes_back(model):
     from llmkit.nn.attention import Attention
 
     layers = [m for m in model.modules() if isinstance(m, Attention)]
@@ -53,6 +54,50 @@ def test_attention_stays_in_float32_and_the_kernels_come_back(model):
     gradients(model, torch.bfloat16)
     assert seen == {torch.float32}
     assert [layer.kernel for layer in layers] == inside
+
+
+@pytest.mark.parametrize("most", [2**22, 0], ids=["spelled out", "fused"])
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_short_and_long_sequences_attend_alike_within_the_rounding_of_bfloat16(model, most, is_padded, monkeypatch):
+    from llmkit.training import precision
+
+    monkeypatch.setattr(precision, "MOST_WEIGHTS", most)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(std=0.3)
+    ids = torch.arange(32).reshape(2, 16)
+    mask = torch.ones_like(ids)
+    mask[1, 9:] = 0
+    mask = mask if is_padded else None
+    exact = model(ids, mask).logits
+    with mixed_precision(model, CPU, torch.bfloat16):
+        rounded = model(ids, mask).logits.float()
+    real = slice(None) if mask is None else mask.bool()
+    assert torch.nn.functional.cosine_similarity(exact[real].flatten(), rounded[real].flatten(), dim=0) > 0.999
+
+
+def test_only_sequences_whose_attention_weights_fit_are_spelled_out(model, monkeypatch):
+    from llmkit.training import precision
+
+    called = []
+
+    def watched(name):
+        kernel = getattr(precision, name)
+
+        def call(q, *args, **options):
+            called.append((name, q.dtype))
+            return kernel(q, *args, **options)
+
+        monkeypatch.setattr(precision, name, call)
+
+    watched("eager_attention")
+    watched("fused_attention")
+    kernel = precision.on_processor(precision.fused_attention)
+    monkeypatch.setattr(precision, "MOST_WEIGHTS", 2 * 3 * 4 * 4)
+    for tokens in (4, 5):
+        q = torch.randn(2, 3, tokens, 8).bfloat16()
+        kernel(q, q, q, FREE, scale=1.0, dropout=0.0)
+    assert called == [("eager_attention", torch.bfloat16), ("fused_attention", torch.float32)]
 
 
 def test_auto_is_what_the_hardware_multiplies():
