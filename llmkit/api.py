@@ -49,9 +49,11 @@ class Loaded:
         """Yield the text that follows `prompt`, piece by piece.
 
         sampling: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, as in
-        llmkit.generation.text.generate_text. Raises UsageError if this model cannot continue text.
+        llmkit.generation.text.generate_text; what is not given is what the model's generation_config.json asks for,
+        if it does. Raises UsageError if this model cannot continue text.
         """
         from llmkit.generation.layout import lay_out_for_decoding
+        from llmkit.generation.model_settings import model_settings
         from llmkit.generation.text import generate_text
         from llmkit.models.shells import DecoderModel
 
@@ -59,7 +61,7 @@ class Loaded:
             raise UsageError(f"{self.path} has the head {self.config.head!r}; it cannot continue text")
         if not self.model.training:  # on a model that trains it would also lay out what the optimizer holds
             lay_out_for_decoding(self.model)
-        return generate_text(self.model, self.tokenizer, prompt, **sampling)
+        return generate_text(self.model, self.tokenizer, prompt, **{**model_settings(self.path), **sampling})
 
     def save(self, directory: str | Path, *, max_shard_bytes: int | None = None) -> Path:
         """Write model, tokenizer and manifest into a new (or empty) directory that transformers opens as it is.
@@ -68,13 +70,15 @@ class Loaded:
         StorageError if it cannot be written.
         """
         from llmkit.checkpoint.commit import Staged
+        from llmkit.checkpoint.config_json import SAMPLING, read_generation
         from llmkit.checkpoint.files import make_directories
         from llmkit.checkpoint.hf_layout import SHARD_BYTES, write_model
 
         final = Path(directory).absolute()
 
         def write(place: Path) -> None:
-            write_model(place, self.model, max_shard_bytes=max_shard_bytes or SHARD_BYTES)
+            asked = {key: value for key, value in read_generation(self.path).items() if key in SAMPLING}
+            write_model(place, self.model, sampling=asked, max_shard_bytes=max_shard_bytes or SHARD_BYTES)
             if self._tokenizer is not None:
                 self._tokenizer.save(place)
 

@@ -210,3 +210,20 @@ def test_generating_lays_weights_out_for_decoding_but_not_those_of_a_model_in_tr
     saved = loaded.save(tmp_path / "saved")
     stored = RunDirectory(store / "gpt").checkpoints()[-1].path
     assert (saved / "model.safetensors").read_bytes() == (stored / "model.safetensors").read_bytes()
+
+
+def test_what_a_model_says_on_sampling_is_followed_and_saved_with_it(store, tmp_path):
+    import json
+
+    model = llmkit.load("gpt", store=store)
+    model.save(tmp_path / "plain")
+    asked = {"do_sample": False, "max_new_tokens": 4}
+    own = json.loads((tmp_path / "plain" / "generation_config.json").read_text())
+    (tmp_path / "plain" / "manifest.json").unlink()
+    (tmp_path / "plain" / "generation_config.json").write_text(json.dumps({**own, **asked}))
+    foreign = llmkit.load(tmp_path / "plain")
+    assert [*foreign.generate("the")] == [*model.generate("the", temperature=0, max_tokens=4)]
+    assert [*foreign.generate("the", max_tokens=2)] == [*model.generate("the", temperature=0, max_tokens=2)]
+    saved = json.loads((foreign.save(tmp_path / "again") / "generation_config.json").read_text())
+    assert {key: saved.pop(key) for key in asked} == asked
+    assert saved == {key: value for key, value in own.items() if key != "_from_model_config"}

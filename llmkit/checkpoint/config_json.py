@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "config.json"
 GENERATION = "generation_config.json"
+SAMPLING = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_new_tokens")
 _MAX_BYTES = 2**20
 
 
@@ -33,6 +34,14 @@ def read_config(directory: Path) -> dict[str, Any]:
         if abs(value) > LARGEST_INTEGER:
             raise InputRefused(f"{where}: {key[:80]!r} is {value}; no model has a size like that")
     return config
+
+
+def read_generation(directory: Path) -> dict[str, Any]:
+    """The content of generation_config.json, empty if there is none; InputRefused for what is no bounded object."""
+    try:
+        return parse_object(read_small(directory, GENERATION, _MAX_BYTES), str(directory / GENERATION))
+    except FileNotFoundError:
+        return {}
 
 
 def _numbers(value: Any, key: str) -> Iterator[tuple[str, int]]:
@@ -80,10 +89,7 @@ def _with_further_ends(config: ModelConfig, directory: Path) -> ModelConfig:
     if config.head != "causal_lm":
         return config
     where = str(directory / GENERATION)
-    try:
-        found = parse_object(read_small(directory, GENERATION, _MAX_BYTES), where).get("eos_token_id")
-    except FileNotFoundError:
-        return config
+    found = read_generation(directory).get("eos_token_id")
     ends = found if isinstance(found, list) else [] if found is None else [found]
     if not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
         raise InputRefused(f"{where}: eos_token_id is {str(found)[:60]!r}, not a token id or a list of them")

@@ -168,11 +168,17 @@ def _dtype(asked: str | torch.dtype | None, infos: Mapping[str, TensorInfo], dir
 
 
 def write_model(
-    directory: Path, model: Any, *, tokenizer: Path | None = None, max_shard_bytes: int = SHARD_BYTES
+    directory: Path,
+    model: Any,
+    *,
+    tokenizer: Path | None = None,
+    sampling: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write `model` (one that llmkit built) into an existing directory; transformers opens it as it is.
 
-    tokenizer: a tokenizer.json, or a directory that holds one, to copy. Weights over `max_shard_bytes` are split into
+    tokenizer: a tokenizer.json, or a directory that holds one, to copy. sampling: what else belongs into a decoder's
+    generation_config.json. Weights over `max_shard_bytes` are split into
     shards with an index. Nothing is replaced: a file that exists is an error (FileExistsError). What is written is
     not durable; committing a directory is llmkit.checkpoint.commit's job.
     """
@@ -190,7 +196,10 @@ def write_model(
         ids = {"bos": config.bos_id, "eos": list(ends) if len(ends) > 1 else config.eos_id, "pad": config.pad_id}
         _write_json(
             directory / GENERATION,
-            {"_from_model_config": True, **{f"{k}_token_id": v for k, v in ids.items() if v is not None}},
+            {
+                **(sampling or {"_from_model_config": True}),
+                **{f"{k}_token_id": v for k, v in ids.items() if v is not None},
+            },
         )
     shards = _split(tensors, max_shard_bytes)
     if len(shards) == 1:

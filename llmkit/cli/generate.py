@@ -40,20 +40,27 @@ def generate(
     model: options.Model = None,
     store: options.Store = None,
     n: Annotated[int, typer.Option("-n", "--n", min=1, max=1_000_000, help="Texts per prompt.", metavar="N")] = 1,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens per text.", metavar="N")] = Sampling.max_tokens,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", metavar="X")] = Sampling.temperature,
-    top_k: Annotated[Optional[int], typer.Option(help="Keep the K likeliest tokens.", metavar="K")] = Sampling.top_k,  # noqa: UP045
+    max_tokens: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help=f"Most tokens per text [default: {Sampling.max_tokens}].", metavar="N"),
+    ] = None,
+    temperature: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help=f"0 is greedy [default: {Sampling.temperature}].", metavar="X"),
+    ] = None,
+    top_k: Annotated[Optional[int], typer.Option(help="Keep the K likeliest tokens.", metavar="K")] = None,  # noqa: UP045
     top_p: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Keep the fewest tokens of this mass; 1 is off.", metavar="P"),
-    ] = Sampling.top_p,
+        typer.Option(help=f"Keep the fewest tokens of this mass; 1 is off [default: {Sampling.top_p}].", metavar="P"),
+    ] = None,
     min_p: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(help="Keep tokens at least this likely relative to the likeliest.", metavar="P"),
-    ] = Sampling.min_p,
+    ] = None,
     repetition_penalty: Annotated[
-        float, typer.Option(help="Above 1 makes tokens already there less likely.", metavar="X")
-    ] = Sampling.repetition_penalty,
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Above 1 makes tokens already there less likely [default: 1].", metavar="X"),
+    ] = None,
     stop: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="End before this text; repeatable.", metavar="TEXT"),
@@ -85,17 +92,19 @@ def generate(
     llmkit generate --jsonl prompts.jsonl --n 4 > texts.jsonl
 
     Same seed, same text. In a pipe stdout is exactly the generated text. A prompt longer than the model's context
-    keeps its end; text that outgrows the context goes on from its newer half (both are said on stderr).
+    keeps its end; text that outgrows the context goes on from its newer half (both are said on stderr). What the
+    model's generation_config.json asks for, if it does, is the default.
     """
-    settings = Sampling(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-    )
+    flags: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+    }
+    given = {name: value for name, value in flags.items() if value is not None} | {"seed": seed}
+    Sampling(**given)
     stops = tuple(stop or ())
     if "" in stops:
         raise UsageError("--stop is empty", "give at least one character, or leave it out")
@@ -109,7 +118,8 @@ def generate(
 
     from llmkit.generation.layout import WORTH_IT, lay_out_for_decoding
 
-    if jsonl is not None or max_tokens >= WORTH_IT:
+    settings = _settings(loaded.path, given, talk)
+    if jsonl is not None or settings.max_tokens >= WORTH_IT:
         lay_out_for_decoding(loaded.model)
     work = {"n": n, "stop": stops, "with_logprobs": logprobs, "batch_size": batch_size, "notice": talk.note}
     if text is None:
@@ -124,6 +134,17 @@ def generate(
         _token_lines(loaded, text, settings, stops, talk)
     else:
         _stream(loaded, text, settings, stops, echo=echo, talk=talk)
+
+
+def _settings(model: Path, given: dict[str, Any], talk: Talk) -> Sampling:
+    """The flags given, else what the model's own files ask for, which is said; else our defaults."""
+    from llmkit.generation.model_settings import model_settings
+
+    own = {name: value for name, value in model_settings(model).items() if name not in given}
+    if own:
+        shown = ", ".join(f"{name} {'off' if value is None else value}" for name, value in own.items())
+        talk.note(f"as the model's generation_config.json says: {shown}")
+    return Sampling(**{**own, **given})
 
 
 def _prompt(option: str | None) -> str:

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import pytest
 
@@ -238,3 +239,43 @@ def test_torch_is_not_needed_to_refuse_a_wrong_flag():
 
     with pytest.raises(UsageError):
         Sampling(top_k=0)
+
+
+@pytest.fixture
+def foreign(small_store, tmp_path):
+    """A copy of gpt whose generation_config.json also says what it is called with."""
+
+    def make(**settings):
+        shutil.copytree(small_store / "gpt", tmp_path / "foreign", dirs_exist_ok=True)
+        own = json.loads((small_store / "gpt" / "generation_config.json").read_text())
+        (tmp_path / "foreign" / "generation_config.json").write_text(json.dumps({**own, **settings}))
+        return str(tmp_path / "foreign")
+
+    return make
+
+
+def test_a_model_says_how_it_is_sampled_unless_a_flag_does(llmkit, foreign):
+    def text(*flags):
+        run = llmkit("generate", "-p", "the cat", *flags)
+        assert run.code == 0, run.err
+        return run.out, run.err
+
+    model = foreign(do_sample=True, temperature=1.5, top_k=7, max_new_tokens=5)
+    said = "as the model's generation_config.json says: temperature 1.5, top_k 7, top_p 1.0, max_tokens 5"
+    flags = ("--temperature", "1.5", "--top-k", "7", "--top-p", "1", "--max-tokens", "5")
+    out, err = text("--model", model)
+    assert out == text("--model", "gpt", *flags)[0]
+    assert said in err
+    out, err = text("--model", model, "--temperature", "0", "--max-tokens", "3")
+    assert out == text("--model", "gpt", "--temperature", "0", "--max-tokens", "3")[0]
+    assert "says: top_k 7, top_p 1.0\n" in err
+    greedy = text("--model", foreign(do_sample=False), "--max-tokens", "5")[0]
+    assert greedy == text("--model", "gpt", "--temperature", "0", "--max-tokens", "5")[0]
+    assert "generation_config" not in text("--model", "gpt", "--max-tokens", "5")[1]
+
+
+def test_a_sampling_setting_that_cannot_be_meant_is_one_clear_line(llmkit, foreign):
+    run = llmkit("generate", "-p", "the cat", "--model", foreign(temperature="hot"))
+    assert (run.code, run.out) == (4, b"")
+    assert "generation_config.json: temperature is 'hot', not a number" in run.err
+    assert "Traceback" not in run.err
