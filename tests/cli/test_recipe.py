@@ -70,7 +70,7 @@ def test_show_origin_tells_file_flag_and_default(capsys):
     assert run(["recipe", "show", "bert-mini", "--origin", "--set", "train.lr=3e-4"]) == 0
     out = capsys.readouterr().out
     assert "# --set train.lr=3e-4" in out
-    assert re.search(r"d_model: 128 +# bert-mini.yaml line \d+", out)
+    assert re.search(r"d_model: \d+ +# bert-mini.yaml line \d+", out)
     assert re.search(r"norm_eps: 1.0e-12 +# default", out)
 
 
