@@ -232,7 +232,12 @@ def _print_error(
 
 def _usage_hint(error: BaseException) -> str | None:
     context = getattr(error, "ctx", None)
-    return f"see {context.command_path} --help" if context is not None else None
+    if context is None:
+        return None
+    unknown = getattr(error, "option_name", None)
+    if unknown in {name for param in context.find_root().command.params for name in param.opts}:
+        return f"{unknown} goes before the command: llmkit {unknown} {context.command_path.partition(' ')[2]} ..."
+    return f"see {context.command_path} --help"
 
 
 def _drop_unwritten() -> None:

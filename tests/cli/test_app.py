@@ -74,6 +74,13 @@ def test_a_mistyped_command_is_guessed():
     assert done.stderr == "error: no command 'pretrian'; did you mean 'pretrain'?\n  fix: see llmkit --help\n"
 
 
+@pytest.mark.parametrize("words", [["tokenize"], ["store", "ls"]])
+def test_an_option_of_the_program_after_a_command_is_told_its_place(llmkit, words):
+    done = llmkit(*words, "--debug")
+    assert done.returncode == 2
+    assert f"--debug goes before the command: llmkit --debug {' '.join(words)} ..." in done.stderr
+
+
 def test_no_command_shows_help_on_stderr_and_exits_2():
     done = llmkit()
     assert (done.returncode, done.stdout) == (2, "")
