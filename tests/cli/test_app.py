@@ -75,7 +75,7 @@ def test_a_mistyped_command_is_guessed():
 
 
 @pytest.mark.parametrize("words", [["tokenize"], ["store", "ls"]])
-def test_an_option_of_the_program_after_a_command_is_told_its_place(llmkit, words):
+def test_an_option_of_the_program_after_a_command_is_told_its_place(words):
     done = llmkit(*words, "--debug")
     assert done.returncode == 2
     assert f"--debug goes before the command: llmkit --debug {' '.join(words)} ..." in done.stderr
