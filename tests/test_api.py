@@ -69,6 +69,15 @@ def test_a_name_loads_model_tokenizer_config_and_path(store):
     assert not loaded.model.training
 
 
+def test_a_model_is_called_with_every_argument_of_the_contract(store):
+    model = llmkit.load("gpt", store=store).model
+    ids = torch.tensor([[5, 6, 7]])
+    output = model(ids, attention_mask=None, token_type_ids=None, decoder_input_ids=None)
+    assert torch.equal(output.logits, model(ids).logits)
+    with pytest.raises(UsageError, match="decoder_input_ids"):
+        model(ids, decoder_input_ids=ids)
+
+
 def test_paths_steps_stores_and_dtypes(store, monkeypatch):
     assert llmkit.load("gpt@1", store=str(store)).path.name == "step-000001"
     assert llmkit.load(store / "gpt" / "step-000001").path.name == "step-000001"

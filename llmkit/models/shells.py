@@ -64,12 +64,20 @@ class Model(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
         *,
         position_ids: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Output:
         """One pass. Shapes: input_ids, token_type_ids, position_ids (batch, seq); attention_mask (batch, seq), or
-        (batch, past + seq) with a cache, 1 where a token may be attended."""
+        (batch, past + seq) with a cache, 1 where a token may be attended.
+
+        decoder_input_ids is what encoder-decoders take beside the others; given here, it is a UsageError.
+        """
+        if decoder_input_ids is not None:
+            raise UsageError(
+                "decoder_input_ids was given to a model that is not an encoder-decoder", "leave it out, or pass None"
+            )
         hidden = self.encode(input_ids, attention_mask, token_type_ids, position_ids=position_ids, cache=cache)
         return Output(logits=self.head(self.select(hidden, input_ids, attention_mask)), hidden=hidden)
 
