@@ -12,9 +12,12 @@ from llmkit.cli.output import Output
 def show_differences(old: Path, new: Path, out: Output, *, command: str) -> int:
     """What differs between two models, for `command`; returns 3 if anything does, else 0."""
     from llmkit.checkpoint.shards import list_tensors
+    from llmkit.cli.models import refuse_damaged
     from llmkit.inspection.structure import display_name
     from llmkit.inspection.values import differences
 
+    for path in (old, new):
+        refuse_damaged(path)
     found = differences(list_tensors(old), list_tensors(new))
     rows = [("added", name, "") for name in found.added] + [("removed", name, "") for name in found.removed]
     rows += [("reshaped", n, f"{_times(a)} -> {_times(b)}") for n, (a, b) in found.reshaped.items()]
@@ -31,7 +34,8 @@ def show_differences(old: Path, new: Path, out: Output, *, command: str) -> int:
             out.table(columns, [(name, kind, detail) for kind, name, detail in rows])
     else:
         out.records(rows)
-    out.note(f"{len(rows)} differences, {found.equal} tensors equal" if rows else f"all {found.equal} tensors equal")
+    equal = f"{found.equal} tensor{'s' * (found.equal != 1)} equal"
+    out.note(f"{len(rows)} difference{'s' * (len(rows) != 1)}, {equal}" if rows else f"all {equal}")
     return 0 if found.is_empty else 3
 
 

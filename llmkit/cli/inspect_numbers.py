@@ -15,9 +15,11 @@ from llmkit.errors import InputRefused
 def show_stats(path: Path, out: Output) -> None:
     """Statistics of every tensor, as they are read; tensors with NaN or infinities named again on stderr."""
     from llmkit.checkpoint.shards import list_tensors
+    from llmkit.cli.models import refuse_damaged
     from llmkit.inspection.structure import DTYPES, display_name
     from llmkit.inspection.values import stats
 
+    refuse_damaged(path)
     tensors = list_tensors(path)
     found = {}
     for name, tensor in tensors.items():
@@ -43,17 +45,20 @@ def show_stats(path: Path, out: Output) -> None:
     bad = [name for name, s in found.items() if not s.is_finite]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        out.note(f"warning: {len(bad)} tensors hold NaN or infinities: {', '.join(bad[:3])}{more}")
+        hold = "tensors hold" if len(bad) > 1 else "tensor holds"
+        out.note(f"warning: {len(bad)} {hold} NaN or infinities: {', '.join(bad[:3])}{more}")
 
 
 def show_neighbours(path: Path, word: str, count: int, out: Output) -> None:
     """Tokens whose input embeddings point where that of `word` points."""
     from llmkit.checkpoint.shards import list_tensors
+    from llmkit.cli.models import refuse_damaged
     from llmkit.inspection.structure import EMBEDDINGS
     from llmkit.inspection.tokens import token_name
     from llmkit.inspection.values import neighbours
     from llmkit.tokenization.tokenizer import Tokenizer
 
+    refuse_damaged(path)
     tokenizer = Tokenizer.from_file(path)
     name, table = next(
         ((n, t) for n, t in list_tensors(path).items() if n.endswith(EMBEDDINGS) and len(t.shape) == 2), (None, None)

@@ -116,6 +116,19 @@ def find_model(ref: str | None, place: Path, *, quiet: bool = False) -> Path:
     return found
 
 
+def refuse_damaged(path: Path) -> None:
+    """Raise InputRefused unless the files of `path` are what its manifest says, training state aside.
+
+    For commands that show stored values without building the model, which would check by itself. A directory without
+    a manifest has nothing to be checked against.
+    """
+    from llmkit.checkpoint.hf_layout import STATE_FILES
+    from llmkit.checkpoint.manifest import Verification
+
+    with Verification(path, skip=STATE_FILES) as verification:
+        verification.finish()
+
+
 def say(message: str) -> None:
     """One line of talk on stderr, safe for a terminal."""
     from llmkit.render.safe_text import safe_line

@@ -96,6 +96,43 @@ def test_neighbours_of_a_word(llmkit):
     assert llmkit("inspect", "bert", "--neighbors", "zzzzqq").code == 4
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("inspect", "{bad}", "--stats"),
+        ("inspect", "{bad}", "--neighbors", "cat"),
+        ("inspect", "{bad}", "--diff", "gpt"),
+        ("inspect", "gpt", "--diff", "{bad}"),
+        ("store", "diff", "gpt", "{bad}"),
+    ],
+)
+def test_values_of_a_file_with_one_bit_flipped_are_refused_and_not_shown(llmkit, tmp_path, command):
+    bad = tmp_path / "bad"
+    assert llmkit("store", "export", "gpt", str(bad)).code == 0
+    words = [word.format(bad=bad) for word in command]
+    assert llmkit(*words).code == 0
+    weights = bad / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    run = llmkit(*words)
+    assert (run.code, run.out) == (4, b"")
+    assert "model.safetensors: want sha256" in run.err
+
+
+def test_one_difference_is_not_called_differences(llmkit, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    assert llmkit("store", "export", "gpt", str(tmp_path / "a")).code == 0
+    tensors = load_file(tmp_path / "a" / "model.safetensors")
+    name = sorted(tensors)[0]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "config.json").write_bytes((tmp_path / "a" / "config.json").read_bytes())
+    save_file({**tensors, name: tensors[name] + 1}, tmp_path / "b" / "model.safetensors")
+    run = llmkit("inspect", str(tmp_path / "a"), "--diff", str(tmp_path / "b"))
+    assert run.err == f"1 difference, {len(tensors) - 1} tensors equal\n"
+
+
 def test_attention_records_are_the_strongest_links(llmkit):
     run = llmkit("inspect", "gpt", "--text", TEXT, "--layer", "1", "--head", "0", "--top", "4")
     rows = [line.split("\t") for line in run.out.decode().splitlines()]
