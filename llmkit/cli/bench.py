@@ -103,7 +103,13 @@ def bench(
         out.object(body)
     elif out.is_terminal:
         _draw(results, changes, machine, out)
-    _warn_about(machine, machine_before, before, changes, out)
+    _warn_about(machine, machine_before, baseline, [r.name for r in results if r.name not in changes], changes, out)
+    if threshold is not None and not changes:
+        # A gate that compared nothing must not open.
+        raise CheckFailed(
+            f"nothing was compared: {baseline} holds none of the cases measured now",
+            "write it anew with the same WHAT: llmkit bench WHAT --json > FILE",
+        )
     if regressions:
         worst = min(regressions, key=lambda c: c.ratio)
         more = f", and {len(regressions) - 1} more" if len(regressions) > 1 else ""
@@ -146,14 +152,16 @@ def _draw(results: list[Result], changes: dict[str, Change], machine: dict[str, 
         change = changes.get(r.name)
         moved = (change.ratio, change.is_clear) if change else None
         rows.append(Row(r.name, r.unit, r.median, r.low, r.high, r.share, r.limit_name, r.peak_bytes, moved))
-    place = f"{machine['cpu']}, {machine['threads'] or machine['cores']} threads, torch {machine['torch']}"
+    threads = machine["threads"] or machine["cores"]
+    place = f"{machine['cpu']}, {threads} thread{'s' * (threads != 1)}, torch {machine['torch']}"
     out.draw([*bench_lines(rows, out.width), Text(""), Text(place[: out.width], "dim")])
 
 
 def _warn_about(
     machine: dict[str, Any],
     machine_before: dict[str, Any],
-    before: dict[str, dict[str, Any]],
+    baseline: Path | None,
+    missing: list[str],
     changes: dict[str, Change],
     out: Output,
 ) -> None:
@@ -164,5 +172,7 @@ def _warn_about(
     ]
     if differing:
         out.note(f"warning: the baseline was measured with another {', '.join(differing)}")
-    if before and not changes:
+    if baseline is not None and not changes:
         out.note("warning: the baseline has none of the cases measured now")
+    elif baseline is not None and missing:
+        out.note(f"warning: not in the baseline, so not compared: {', '.join(missing)}")

@@ -88,5 +88,6 @@ def parse_percent(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 100:
-        raise UsageError(f"--fail-over is {text!r}", "give a percentage such as 5%")
+        # A rate that falls by all of itself is 0: a threshold beyond it could never be crossed.
+        raise UsageError(f"--fail-over is {text!r}", "give a percentage from 0 to 100, such as 5%")
     return value / 100

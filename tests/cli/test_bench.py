@@ -48,6 +48,7 @@ def test_a_terminal_gets_a_table_that_fits(on_terminal, measured):
     run = on_terminal("bench", "tokenize")
     text = re.sub(r"\x1b\[[0-9;]*m", "", run.shown)
     assert "tokenize: encode" in text
+    assert " 1 threads" not in text
     assert "100 MB/s" in text
     assert all(len(line) <= 60 for line in text.splitlines())
 
@@ -65,6 +66,41 @@ def test_a_regression_over_the_threshold_exits_3(llmkit, measured, tmp_path, rat
     assert ("20.0% slower" in run.err) is bool(code)
 
 
+@pytest.mark.parametrize("results", [[], [{"what": "load", "case": "model", "median": 1.0, "p10": 1.0, "p90": 1.0}]])
+def test_a_gate_that_compares_nothing_exits_3_and_without_a_gate_it_is_a_warning(llmkit, measured, tmp_path, results):
+    baseline = tmp_path / "before.json"
+    baseline.write_text(json.dumps({"schema": "llmkit/bench/1", "results": results}))
+    gate = llmkit("bench", "tokenize", "--baseline", str(baseline), "--fail-over", "5%")
+    assert gate.code == 3
+    assert "nothing was compared" in gate.err
+    assert len(gate.out.splitlines()) == 2
+    alone = llmkit("bench", "tokenize", "--baseline", str(baseline))
+    assert (alone.code, "none of the cases" in alone.err) == (0, True)
+
+
+def test_a_case_that_the_baseline_lacks_is_named(llmkit, measured, tmp_path):
+    baseline = tmp_path / "before.json"
+    baseline.write_bytes(llmkit("bench", "tokenize", "--json").out)
+    measured.append(("count", 7.0))
+    run = llmkit("bench", "tokenize", "--baseline", str(baseline), "--fail-over", "5%")
+    assert (run.code, "not compared: tokenize: count" in run.err) == (0, True)
+
+
+def test_a_real_measurement_far_below_its_baseline_exits_3(llmkit, monkeypatch, tmp_path):
+    from importlib import import_module
+
+    monkeypatch.setattr(import_module("llmkit.measurement.tokenize"), "_BYTES", 20_000)
+    found = json.loads(llmkit("bench", "tokenize", "--trials", "1", "-q", "--json").out)
+    for result in found["results"]:
+        for rate in ("median", "p10", "p90"):
+            result[rate] *= 100
+    baseline = tmp_path / "before.json"
+    baseline.write_text(json.dumps(found))
+    run = llmkit("bench", "tokenize", "--trials", "1", "-q", "--baseline", str(baseline), "--fail-over", "50%")
+    assert run.code == 3
+    assert "slower than the baseline" in run.err
+
+
 def test_a_change_is_shown_without_relying_on_color(on_terminal, llmkit, measured, tmp_path):
     baseline = tmp_path / "before.json"
     baseline.write_bytes(llmkit("bench", "tokenize", "--json").out)
@@ -78,6 +114,7 @@ def test_a_change_is_shown_without_relying_on_color(on_terminal, llmkit, measure
         (("tokenise",), 2, "tokenize"),
         (("tokenize", "--fail-over", "5%"), 2, "--baseline"),
         (("tokenize", "--fail-over", "x", "--baseline", "y"), 2, "percentage"),
+        (("tokenize", "--fail-over", "500%", "--baseline", "y"), 2, "from 0 to 100"),
         (("tokenize", "--baseline", "/nowhere.json"), 74, "/nowhere.json"),
         (("tokenize", "--shape", "6x384"), 2, "layers x width"),
         (("generate", "--model", "bert"), 2, "encoder"),
