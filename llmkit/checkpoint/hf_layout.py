@@ -40,6 +40,7 @@ def read_model(
     dtype: str | torch.dtype | None = None,
     head: str | None = None,
     labels: Sequence[str] = (),
+    dropout: float | None = None,
     verify: bool = True,
     notice: Callable[[str], None] | None = None,
 ) -> Model:
@@ -52,11 +53,14 @@ def read_model(
     head: put another head on the stored base model, to fine-tune it; what the stored model has no weights for is
     drawn from torch's global generator as in a new model, and `notice` is told what was drawn and what left out.
     labels: class names for a classification head; other names than the stored ones get a fresh last layer too.
+    dropout: rate in training, of values and of attention weights alike; None keeps the stored rates.
     verify: check the files against the manifest, if there is one, while they are read (InputRefused).
     Raises InputRefused, with the path, for anything in the directory that is not as it must be.
     """
     with manifest.Verification(directory, skip=STATE_FILES, wanted=verify) as verification:
         family, config = read_model_config(directory)
+        if dropout is not None:
+            config = replace(config, dropout=dropout, attention_dropout=dropout)
         target = _with_head(config, head, labels)
         with open_shards(directory) as shards:
             n_tensors = sum(len(shard.header.tensors) for shard in shards)

@@ -90,6 +90,12 @@ class ObjectiveSettings:
     long_share: float = key(
         "masked: share of the steps, the last ones, whose examples are as long as model.max_seq_len", 0.0, low=0, high=1
     )
+    dropout: float | None = key(
+        "classify: share of values set to 0 in the model while it learns; null: as the base has it",
+        None,
+        low=0,
+        high=0.9,
+    )
     label_smoothing: float = key("share of the target probability spread over all other answers", 0.0, low=0, high=0.9)
 
 

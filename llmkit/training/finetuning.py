@@ -58,6 +58,7 @@ def finetune(
         base if resumption is None else resumption.checkpoint.path,
         head="classification",
         labels=text.labels,
+        dropout=recipe.objective.dropout,
         dtype="float32",
     ).to(device)
     if resumption is None:

@@ -348,6 +348,16 @@ def test_a_base_weight_is_never_drawn_afresh(tmp_path):
         read_model(directory, head="classification", labels=("a", "b"))
 
 
+def test_a_base_is_tuned_with_the_dropout_that_is_asked_for(tmp_path):
+    directory = written(tmp_path / "m", build("bert", dropout=0.0, attention_dropout=0.0))
+    plain, dropping = (read_model(directory, dropout=rate).train() for rate in (None, 0.5))
+    assert (dropping.config.dropout, dropping.config.attention_dropout) == (0.5, 0.5)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert torch.equal(plain(ids).hidden, plain(ids).hidden)
+    assert not torch.equal(dropping(ids).hidden, dropping(ids).hidden)
+    assert torch.equal(dropping.eval()(ids).hidden, plain(ids).hidden)
+
+
 def test_a_head_the_family_does_not_have_is_a_usage_error(gpt2):
     with pytest.raises(UsageError, match="masked_lm"):
         read_model(gpt2, head="masked_lm")
