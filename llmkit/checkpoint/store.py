@@ -202,9 +202,14 @@ class RunDirectory:
             free = free_bytes(self.path)
         except OSError as error:
             raise StorageError(f"{self.path}: {error.strerror}") from error
-        need = predicted_bytes + predicted_bytes // 5
+        need = space_needed(predicted_bytes)
         if free < need:
             raise StorageError(
                 f"no room for a checkpoint in {self.path}: {size(need)} needed, {size(free)} free",
                 "free some space, keep fewer checkpoints (train.keep), or choose another --store",
             )
+
+
+def space_needed(checkpoint_bytes: int, count: int = 1) -> int:
+    """Bytes to be free for `count` checkpoints, with a fifth of one more for what cannot be foreseen."""
+    return count * checkpoint_bytes + checkpoint_bytes // 5

@@ -17,6 +17,7 @@ from llmkit.errors import InputRefused
 from llmkit.recipe.resolved import digest, to_yaml
 from llmkit.recipe.schema import Recipe
 from llmkit.tokenization.tokenizer import Tokenizer
+from llmkit.training.disk import SMALL_FILES
 from llmkit.training.events import Evaluation, Event, Listener, Warned
 from llmkit.training.optim import Optimizer
 from llmkit.training.progress import Progress
@@ -40,9 +41,8 @@ def saver(
 ) -> Callable[[Progress], Commit]:
     """The function that commits one checkpoint and then removes the ones no longer kept."""
     text = to_yaml(recipe)
+    n_bytes = checkpoint_bytes(model, optimizer, best) + SMALL_FILES
     full_meta = {**meta, "recipe": digest(recipe), "threads": torch.get_num_threads()}
-    state_bytes = sum(t.numel() * t.element_size() for t in optimizer.state().values())
-    model_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
 
     def save(progress: Progress) -> Commit:
         def write(directory: Path) -> None:
@@ -53,13 +53,18 @@ def saver(
             save_state(directory, {**optimizer.state(), **newest}, progress.to_values())
 
         before()
-        checkpoint = run.save(
-            progress.step, write, meta=full_meta, predicted_bytes=state_bytes + model_bytes + (1 << 20)
-        )
+        checkpoint = run.save(progress.step, write, meta=full_meta, predicted_bytes=n_bytes)
         run.prune(recipe.train.keep)
         return Commit(checkpoint.path, checkpoint.manifest.n_bytes)
 
     return save
+
+
+def checkpoint_bytes(model: nn.Module, optimizer: Optimizer, best: Best | None = None) -> int:
+    """Bytes of the tensors in a checkpoint; with `best` it may hold the newest weights beside the best ones."""
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    state = sum(t.numel() * t.element_size() for t in optimizer.state().values())
+    return state + weights * (1 if best is None else 2)
 
 
 @torch.no_grad()

@@ -21,12 +21,12 @@ from llmkit.checkpoint.config_json import read_model_config
 from llmkit.checkpoint.refs import resolve
 from llmkit.data.sources import STORIES, open_source
 from llmkit.data.text_in import STDIN
-from llmkit.errors import StorageError
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import family_of, load_family
 from llmkit.recipe.schema import Recipe, TrainSettings
 from llmkit.tokenization.framing import Framed
 from llmkit.tokenization.tokenizer import Tokenizer
+from llmkit.training.disk import most_at_once, refuse_full_disk
 from llmkit.training.labelled import find_base, read_tables
 from llmkit.training.memory import Need, available, estimate, refuse_what_cannot_fit
 from llmkit.training.objectives.causal import Causal
@@ -37,7 +37,6 @@ from llmkit.training.objectives.windows import Text
 from llmkit.training.optim import make_optimizer
 from llmkit.training.session import head_for, set_up
 from llmkit.training.trainer import Trainer
-from llmkit.units import size
 
 PROBE_STEPS = 3
 # A probe of more work than this is made on fewer examples and scaled up: about ten seconds on two slow cores.
@@ -92,12 +91,8 @@ def make_plan(recipe: Recipe, store: Path) -> Plan:
     tokens_per_step = t.batch_size * t.accumulate * t.seq_len
     # Fine-tuning may have to keep the newest weights beside the best ones.
     checkpoint = need.checkpoint + (need.weights if recipe.is_finetune else 0)
-    disk, free = checkpoint * (t.keep + 1), _free(store)
-    if disk > free:
-        raise StorageError(
-            f"checkpoints need {size(disk)} in {store} ({t.keep} kept and one being written), {size(free)} are free",
-            "lower train.keep, or choose another --store",
-        )
+    disk, free = checkpoint * most_at_once(t), _free(store)
+    refuse_full_disk(store, checkpoint, t)
     step_seconds = probe(recipe, config, need, device)
     return Plan(
         run=recipe.name,

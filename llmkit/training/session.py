@@ -14,8 +14,9 @@ from llmkit.models.config import ModelConfig
 from llmkit.models.registry import load_family
 from llmkit.recipe.schema import Recipe
 from llmkit.tokenization.tokenizer import Tokenizer
-from llmkit.training.checkpoints import Best, restore, saver, warn_of_other_versions
+from llmkit.training.checkpoints import Best, checkpoint_bytes, restore, saver, warn_of_other_versions
 from llmkit.training.device import choose_device
+from llmkit.training.disk import refuse_full_disk
 from llmkit.training.events import Event, Listener
 from llmkit.training.logs import MetricsFile
 from llmkit.training.memory import estimate, refuse_what_cannot_fit
@@ -101,8 +102,11 @@ def train(
     """Run the loop on any model and objective, with checkpoints in `run` and metrics.jsonl beside them.
 
     best: if given, checkpoints hold the weights with the best validation score, and the newest ones as state.
+    Raises StorageError before the first step when the disk has no room for the checkpoints.
     """
     optimizer = make_optimizer(model, recipe.train)
+    done, kept = resumption.step if resumption else 0, len(run.checkpoints())
+    refuse_full_disk(run.path, checkpoint_bytes(model, optimizer, best), recipe.train, step=done, kept=kept)
     progress = restore(resumption, model, optimizer, best) if resumption is not None else None
     metrics = MetricsFile(run.path, progress.step if progress else 0)
 

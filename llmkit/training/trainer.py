@@ -240,12 +240,18 @@ class Trainer:
                 if last or self.failed_saves >= MOST_FAILED_SAVES or p.step >= self.settings.steps:
                     raise StorageError(
                         f"checkpoint at step {p.step} cannot be written: {reason}",
-                        "make room, then run the same command: it goes on from the newest checkpoint",
+                        f"make room, then run the same command: {self._afterwards()}",
                     ) from error
                 self.emit(Warned(p.step, f"checkpoint not written, the run goes on: {reason}"))
                 return
         self.failed_saves, self.saved_step = 0, p.step
         self.emit(Saved(p.step, str(commit.path), commit.size, time.perf_counter() - began))
+
+    def _afterwards(self) -> str:
+        """What the same command does after this session ends without a further checkpoint."""
+        if self.saved_step > 0:
+            return f"it goes on from step {self.saved_step}"
+        return "nothing was saved yet, so it starts anew"
 
     def _start(self, name: str) -> Event:
         s = self.settings

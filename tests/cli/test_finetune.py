@@ -136,6 +136,14 @@ def test_texts_longer_than_the_model_reads_are_refused_by_the_recipe(finetune):
     assert "--set train.seq_len=48" in done.err
 
 
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(finetune, place, monkeypatch):
+    monkeypatch.setattr("llmkit.training.disk.free_bytes", lambda path: 1 << 20)
+    refused = finetune()
+    assert refused.code == 74
+    assert "no room for what the run saves" in refused.err
+    assert not (place / "runs" / "tiny").exists()
+
+
 def test_held_out_rows_are_not_trained_on(place):
     from llmkit.data.labelled import read_table
     from llmkit.training.labelled import split_table

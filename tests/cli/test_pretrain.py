@@ -279,12 +279,6 @@ def test_quiet_leaves_the_path_only(pretrain, place):
     assert (done.out, done.err) == (b"runs/tiny\n", "")
 
 
-def test_a_recipe_for_the_other_command_is_sent_there(pretrain, place):
-    refused = pretrain(recipe="sst2")
-    assert refused.code == 2
-    assert "llmkit finetune sst2" in refused.err
-
-
 def test_a_dead_reader_of_the_log_does_not_stop_the_run_and_nothing_slow_is_imported(place):
     code = (
         "import sys; from llmkit.cli.app import run; code = run(['pretrain', 'tiny.yaml', '--store', 'runs']);"
@@ -298,32 +292,3 @@ def test_a_dead_reader_of_the_log_does_not_stop_the_run_and_nothing_slow_is_impo
     process.wait(60)
     assert (place / "slow").read_text() == "(0, [])"
     assert (place / "runs" / "tiny" / "step-000006" / "manifest.json").exists()
-
-
-def test_a_dry_run_tells_what_it_takes_and_leaves_nothing(pretrain, place):
-    done = pretrain("--dry-run", "--json")
-    plan = json.loads(done.out)
-    assert done.code == 0
-    assert plan["tokens"] == 6 * 2 * 2 * 16
-    assert plan["memory_optimizer"] == 2 * plan["memory_weights"] == 8 * plan["parameters"]
-    assert plan["step_seconds"] > 0
-    assert not (place / "runs").exists()
-    pretrain()
-    assert records(place)[0]["parameters"] == plan["parameters"]
-
-
-def test_a_dry_run_refuses_what_cannot_fit(pretrain, place):
-    refused = pretrain("--dry-run", "--set", "model.d_model=16384", "--set", "model.n_layers=1000")
-    assert refused.code in (2, 6)
-    assert not (place / "runs").exists()
-
-
-@pytest.mark.parametrize("what", ["missing", "directory", "empty"])
-def test_bad_data_is_one_clear_line(what, pretrain, place):
-    (place / "empty").write_text("")
-    (place / "directory").mkdir()
-    done = pretrain("--set", f"data.train={what}")
-    assert done.code in (4, 74)
-    assert done.err.count("error:") == 1
-    assert "Traceback" not in done.err
-    assert not (place / "runs" / "tiny").exists()

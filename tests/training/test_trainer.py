@@ -214,6 +214,18 @@ def test_a_full_disk_is_survived_until_the_third_time_in_a_row(tiny_model, setti
     assert attempts == [2, 4, 6, 8, 10, 12]
     assert [e.step for e in events if isinstance(e, Saved)] == [6]
     assert len([e for e in events if isinstance(e, Warned)]) == 4
+    assert "goes on from step 6" in caught.value.hint
+
+
+def test_a_run_that_could_save_nothing_is_not_said_to_go_on(tiny_model, settings, causal):
+    def save(progress):
+        raise OSError(28, "No space left on device")
+
+    made, _ = trainer(tiny_model(), causal, settings(save_every=0), save=save)
+    with pytest.raises(StorageError) as caught:
+        made.run()
+    assert "goes on" not in caught.value.hint
+    assert "starts anew" in caught.value.hint
 
 
 def test_a_loss_spike_is_told(tiny_model, settings, causal):

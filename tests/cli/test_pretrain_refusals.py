@@ -1,0 +1,72 @@
+"""What `llmkit pretrain` says before it trains: a plan, or a refusal."""
+
+import json
+
+import pytest
+
+RECIPE = """
+name: tiny
+model: {family: gpt2, d_model: 16, n_layers: 1, n_heads: 2, max_seq_len: 16, dropout: 0.1}
+tokenizer: {algorithm: char}
+data: {train: stories, stories: 30, validation_fraction: 0.1}
+objective: {name: causal}
+train: {steps: 6, batch_size: 2, seq_len: 16, accumulate: 2, lr: 3.0e-3, log_every: 1, threads: 1, device: cpu}
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def pretrain(llmkit, place):
+    return lambda *flags, recipe="tiny.yaml", **how: llmkit("pretrain", recipe, "--store", "runs", *flags, **how)
+
+
+def test_a_dry_run_tells_what_it_takes_and_leaves_nothing(pretrain, place):
+    done = pretrain("--dry-run", "--json")
+    plan = json.loads(done.out)
+    assert done.code == 0
+    assert plan["tokens"] == 6 * 2 * 2 * 16
+    assert plan["memory_optimizer"] == 2 * plan["memory_weights"] == 8 * plan["parameters"]
+    assert plan["step_seconds"] > 0
+    assert not (place / "runs").exists()
+    pretrain()
+    start = json.loads((place / "runs" / "tiny" / "metrics.jsonl").read_text().splitlines()[0])
+    assert start["parameters"] == plan["parameters"]
+
+
+def test_a_dry_run_refuses_what_cannot_fit(pretrain, place):
+    refused = pretrain("--dry-run", "--set", "model.d_model=16384", "--set", "model.n_layers=1000")
+    assert refused.code in (2, 6)
+    assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(flags, pretrain, place, monkeypatch):
+    monkeypatch.setattr("llmkit.training.disk.free_bytes", lambda path: 1 << 20)
+    refused = pretrain(*flags)
+    assert refused.code == 74
+    assert "no room for what the run saves" in refused.err
+    assert "step=1" not in refused.err
+    assert not (place / "runs" / "tiny").exists()
+
+
+@pytest.mark.parametrize("what", ["missing", "directory", "empty"])
+def test_bad_data_is_one_clear_line(what, pretrain, place):
+    (place / "empty").write_text("")
+    (place / "directory").mkdir()
+    done = pretrain("--set", f"data.train={what}")
+    assert done.code in (4, 74)
+    assert done.err.count("error:") == 1
+    assert "Traceback" not in done.err
+    assert not (place / "runs" / "tiny").exists()
+
+
+def test_a_recipe_for_the_other_command_is_sent_there(pretrain, place):
+    refused = pretrain(recipe="sst2")
+    assert refused.code == 2
+    assert "llmkit finetune sst2" in refused.err
