@@ -1,6 +1,9 @@
 """Shared by all tests."""
 
+import contextlib
 import signal
+
+import pytest
 
 
 def pytest_configure() -> None:
@@ -10,3 +13,20 @@ def pytest_configure() -> None:
     for name in ("SIGHUP", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+@pytest.fixture
+def small_disk():
+    """`with small_disk(n):` no file can grow beyond n bytes, as on a disk that is full by then."""
+    resource = pytest.importorskip("resource")
+
+    @contextlib.contextmanager
+    def limit(n):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
+import secrets
+import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,11 +98,35 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file; StorageError with the path if that fails."""
+    """Put `content` at `path`, through links; StorageError with the path if that fails, what was there unchanged.
+
+    Only what is no plain file, such as a device or a pipe, is written to where it is.
+    """
+    temporary: Path | None = None
     try:
-        path.write_bytes(content)
+        target = path.resolve()
+        mode = target.stat().st_mode if target.exists() else None
+        if mode is not None and not stat.S_ISREG(mode):
+            path.write_bytes(content)
+            return
+        if mode is not None and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        temporary = target.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(8)}")
+        with temporary.open("xb") as file:
+            if mode is not None:
+                temporary.chmod(stat.S_IMODE(mode))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = "free some space, or name another place" if is_full else None
+        raise StorageError(f"{path}: {error.strerror}", hint) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def refuse_overwriting(target: Path, inputs: Iterable[str | Path]) -> None:

@@ -38,13 +38,26 @@ def read_bytes(path: Path) -> bytes:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` at `path` as a whole or not at all, durably. A link at `path` is replaced, not followed."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """`write_atomically` for files of one directory: none appears, or is replaced, before all are on the disk.
+
+    They then appear in the order given; a disk that is full has changed nothing by then.
+    """
+    staged: list[tuple[Path, Path]] = []
+    path = next(iter(contents))
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for path, data in contents.items():
+            temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+            staged.append((temporary, path))
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, path in staged:
+            os.replace(temporary, path)
         if os.name == "posix":
             directory = os.open(path.parent, os.O_RDONLY)
             try:
@@ -54,8 +67,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         raise StorageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        for temporary, _ in staged:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def read_config(path: Path) -> dict[str, object]:

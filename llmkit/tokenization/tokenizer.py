@@ -21,7 +21,7 @@ from llmkit.tokenization.files import (
     read_bytes,
     read_config,
     read_old_files,
-    write_atomically,
+    write_together,
 )
 from llmkit.tokenization.pieces import PieceEncoder, is_piecewise
 from llmkit.tokenization.safety import check_tokenizer_json
@@ -211,8 +211,8 @@ class Tokenizer:
         """Write tokenizer.json and tokenizer_config.json into an existing directory; AutoTokenizer opens the result."""
         directory = Path(directory)
         config = json.dumps(tokenizer_config(self.roles), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(directory / CONFIG_FILE, config.encode("utf-8"))
-        write_atomically(directory / FILE, self.to_json())  # last: its presence makes the directory a tokenizer
+        # tokenizer.json last: its presence makes the directory a tokenizer.
+        write_together({directory / CONFIG_FILE: config.encode("utf-8"), directory / FILE: self.to_json()})
 
 
 def _special_tokens(backend: tokenizers.Tokenizer) -> dict[int, str]:
