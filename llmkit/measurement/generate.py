@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from llmkit.errors import UsageError
-from llmkit.measurement.limits import forward_flops, gemm_case, matrix_shapes, read_case, sync
+from llmkit.measurement.limits import flops, gemm_case, read_case, recorded_products, sync
 from llmkit.measurement.memory import peak_bytes
 from llmkit.measurement.result import Plan, Result, rated
 from llmkit.measurement.samples import describe, model_for
@@ -53,17 +53,17 @@ def measure(plan: Plan) -> Iterator[Result]:
         sync(plan.device)
         return time.perf_counter() - start
 
-    shapes = matrix_shapes(model)
+    with recorded_products(model) as found:
+        prefill()
     dtype = model.embedding_weight.dtype
-    weights = sum(out * into * n for (out, into), n in shapes.items()) * model.embedding_weight.element_size()
-    head = model.embedding_weight.shape
-    # The output layer runs at the last position of a prompt only.
-    inner = shapes - type(shapes)({(head[0], head[1]): 1})
+    weights = sum(out * into * n for (_, out, into), n in found.items()) * model.embedding_weight.element_size()
+    # The output layer runs at the last position of a prompt only: that is reading, and no product worth counting.
+    inner = {product: n for product, n in found.items() if product[0] > 1} or found
     cases = {
         "decode": decode,
         "prefill": prefill,
         "read": read_case(weights, plan.device),
-        "products": gemm_case(inner, len(prompt), dtype if dtype.is_floating_point else torch.float32, plan.device),
+        "products": gemm_case(inner, dtype if dtype.is_floating_point else torch.float32, plan.device),
     }
     plan.notice(f"generate: {describe(plan, model)}, prompt {len(prompt)}, then {new} tokens")
     times = interleaved(cases, trials=plan.trials, budget=plan.budget)
@@ -73,7 +73,7 @@ def measure(plan: Plan) -> Iterator[Result]:
         limit_name=f"reading weights, {speed:.1f} GB/s", peak_bytes=peak_bytes(decode, plan.device),
         detail={"weight_bytes": float(weights), "limit_gb_per_s": speed, "prompt": float(len(prompt))},
     )  # fmt: skip
-    gemm = len(prompt) * forward_flops(inner) / times["products"].best / 1e9
+    gemm = flops(inner) / times["products"].best / 1e9
     yield rated(
         "generate", "prefill", "tok", len(prompt), times["prefill"], limit=len(prompt) / times["products"].best,
         limit_name=f"products, {gemm:.0f} GFLOP/s", peak_bytes=peak_bytes(prefill, plan.device),

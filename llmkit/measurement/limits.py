@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from llmkit.models.shells import Model
 
 Case = Callable[[], float]
+Product = tuple[int, int, int]
+"""A matrix product of a linear layer: (rows, out, in), rows being tokens."""
 
 
 def sync(device: str) -> None:
@@ -25,23 +28,29 @@ def sync(device: str) -> None:
         torch.mps.synchronize()
 
 
-def matrix_shapes(model: Model, *, head_rows: float = 1.0) -> Counter[tuple[int, int]]:
-    """Weight matrices (out, in) that every token is multiplied with, and how often; embeddings only look rows up.
+@contextmanager
+def recorded_products(model: nn.Module) -> Iterator[Counter[Product]]:
+    """Count the products that the linear layers of `model` do inside.
 
-    The output layer counts as well, also when it is the embedding; head_rows is the share of tokens it sees.
+    What was done is counted and not what the sizes suggest: an output layer sees only the tokens that are predicted,
+    and an encoder's batches are not all of full width.
     """
-    table = model.embedding_weight
-    lookups = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)} | {id(table)}
-    shapes = Counter((p.shape[0], p.shape[1]) for p in model.parameters() if p.ndim == 2 and id(p) not in lookups)
-    vocab_sized = any(shape[0] == table.shape[0] for shape in shapes)
-    if not vocab_sized and head_rows > 0 and model.config.head != "backbone" and model.config.head != "classification":
-        shapes[(table.shape[0], table.shape[1])] += 1
-    return shapes
+    found: Counter[Product] = Counter()
+
+    def note(layer: nn.Module, given: tuple[Any, ...], result: Tensor) -> None:
+        found[(result.numel() // result.shape[-1], result.shape[-1], given[0].shape[-1])] += 1
+
+    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, nn.Linear)]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-def forward_flops(shapes: Counter[tuple[int, int]]) -> float:
-    """Floating-point operations per token of these products (a multiplication and an addition count as two)."""
-    return float(sum(2 * out * into * n for (out, into), n in shapes.items()))
+def flops(products: Mapping[Product, int]) -> float:
+    """Floating-point operations of these products (a multiplication and an addition count as two)."""
+    return float(sum(2 * rows * out * into * n for (rows, out, into), n in products.items()))
 
 
 def attention_flops(model: Model, tokens: int) -> float:
@@ -50,10 +59,9 @@ def attention_flops(model: Model, tokens: int) -> float:
     return 4.0 * c.n_layers * c.n_heads * c.head_dim * tokens * (0.5 if model.is_causal else 1.0)
 
 
-def gemm_case(
-    shapes: Counter[tuple[int, int]], rows: int, dtype: torch.dtype, device: str, *, backward: bool = False
-) -> Case:
-    """A case that times the products of each shape for `rows` tokens and returns the seconds for all of them.
+def gemm_case(products: Mapping[Product, int], dtype: torch.dtype, device: str, *, backward: bool = False) -> Case:
+    """A case that times each product by every way this machine's torch knows, and returns the seconds for all of them
+    at the best any way reached so far: what can be beaten is no limit.
 
     backward: also the products that give the gradients of input and weight, which differ in speed. Results go into
     memory that is there already: fetching new pages for a large one would take as long as the product.
@@ -62,30 +70,46 @@ def gemm_case(
     def empty(*shape: int) -> Tensor:
         return torch.zeros(shape, device=device, dtype=dtype)
 
-    products: list[tuple[int, Tensor, Tensor, Tensor]] = []
-    for (out, into), count in shapes.items():
+    ways: list[tuple[int, list[Callable[[], object]]]] = []
+    for (rows, out, into), count in products.items():
         x, weight, y = empty(rows, into).normal_(), empty(out, into).normal_(), empty(rows, out)
-        products.append((count, x, weight.t(), y))
+        by_columns = weight.t().contiguous()
+        ways.append((count, [*_ways(x, weight.t(), y), *_ways(x, by_columns, y)]))
         if backward:
             dy = empty(rows, out).normal_()
-            products += [(count, dy, weight, empty(rows, into)), (count, dy.t(), x, empty(out, into))]
+            ways.append((count, _ways(dy, weight, empty(rows, into))))
+            ways.append((count, _ways(dy.t(), x, empty(out, into))))
+    fastest = [float("inf")] * len(ways)
 
     @torch.inference_mode()
     def run() -> float:
-        return sum(count * best_of(partial(torch.mm, a, b, out=c), device) for count, a, b, c in products)
+        for i, (_, calls) in enumerate(ways):
+            fastest[i] = min(fastest[i], *(best_of(call, device) for call in calls))
+        return sum(count * seconds for (count, _), seconds in zip(ways, fastest, strict=True))
 
     return run
 
 
+def _ways(a: Tensor, b: Tensor, result: Tensor) -> list[Callable[[], object]]:
+    """The kernels that compute a b: the framework's choice, and oneDNN's, which is faster on some processors."""
+    ways: list[Callable[[], object]] = [partial(torch.mm, a, b, out=result)]
+    is_offered = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if is_offered and a.device.type == "cpu" and a.dtype is torch.float32:
+        ways.append(partial(torch.ops.mkldnn._linear_pointwise, a, b.t(), None, "none", [], ""))
+    return ways
+
+
 def read_case(n_bytes: int, device: str) -> Case:
-    """A case that reads `n_bytes` of float32 weights, as a matrix times a vector does, and returns the seconds."""
+    """A case that reads `n_bytes` of float32 weights, as a matrix times a vector does by rows or by columns, and
+    returns the seconds of the faster way."""
     columns = 1024
     matrix = torch.randn(max(1, n_bytes // 4 // columns), columns, device=device)
-    vector = torch.randn(columns, device=device)
+    wide, tall = torch.randn(columns, device=device), torch.randn(len(matrix), device=device)
 
     @torch.inference_mode()
     def run() -> float:
-        return best_of(lambda: torch.mv(matrix, vector), device)
+        by_rows = best_of(lambda: torch.mv(matrix, wide), device)
+        return min(by_rows, best_of(lambda: torch.mv(matrix.t(), tall), device))
 
     return run
 

@@ -40,7 +40,7 @@ class Result:
 
     @property
     def share(self) -> float | None:
-        """How much of the limit was reached; above 1 where a cache beats the measured bound."""
+        """How much of the limit was reached."""
         return self.median / self.limit if self.limit else None
 
     def as_json(self) -> dict[str, Any]:

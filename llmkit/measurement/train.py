@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from llmkit.measurement.limits import attention_flops, forward_flops, gemm_case, matrix_shapes, sync
+from llmkit.measurement.limits import attention_flops, flops, gemm_case, recorded_products, sync
 from llmkit.measurement.memory import peak_bytes
 from llmkit.measurement.result import Plan, Result, rated
 from llmkit.measurement.samples import SEED, describe, model_for
@@ -19,32 +19,31 @@ if TYPE_CHECKING:
     from llmkit.models.shells import Model
     from llmkit.training.trainer import Trainer
 
-_MASKED = 0.15
-
 
 def measure(plan: Plan) -> Iterator[Result]:
     """Tokens per second of the real training loop: batch, forward, backward, clipping, AdamW.
 
-    The limit is the time of the weight matrices' products alone, forward and both ones backward. Attention, norms,
+    The limit is the time of the linear layers' products alone, forward and both ones backward. Attention, norms,
     the loss and the optimizer are not in it, so a share of 1 is out of reach.
     """
     model = model_for(plan)
     seq = min(plan.shape.context, model.config.max_seq_len)
-    tokens = plan.shape.batch * seq
-    shapes = matrix_shapes(model, head_rows=1.0 if model.is_causal else _MASKED)
+    steps = {dtype: _steps(model, dtype, plan, seq) for dtype in ("float32", "bfloat16")}
+    with recorded_products(model) as found:
+        tokens = steps["float32"]()
     cases: dict[str, Callable[[], object]] = {}
-    for dtype in ("float32", "bfloat16"):
-        cases[dtype] = _steps(model, dtype, plan, seq)
-        cases[f"{dtype} products"] = gemm_case(shapes, tokens, getattr(torch, dtype), plan.device, backward=True)
+    for dtype, step in steps.items():
+        cases[dtype] = partial(_uncounted, step)
+        cases[f"{dtype} products"] = gemm_case(found, getattr(torch, dtype), plan.device, backward=True)
     plan.notice(f"train: {describe(plan, model)}, batch {plan.shape.batch} x {seq} tokens")
     times = interleaved(cases, trials=plan.trials, budget=plan.budget)
-    flops = 3 * (forward_flops(shapes) + attention_flops(model, seq))
-    for dtype in ("float32", "bfloat16"):
+    work = 3 * (flops(found) + tokens * attention_flops(model, seq))
+    for dtype in steps:
         products = times[f"{dtype} products"].best
-        gemm = 3 * tokens * forward_flops(shapes) / products / 1e9
+        gemm = 3 * flops(found) / products / 1e9
         detail = {
             "step_seconds": times[dtype].median,
-            "gflop_per_s": tokens * flops / times[dtype].median / 1e9,
+            "gflop_per_s": work / times[dtype].median / 1e9,
             "limit_gflop_per_s": gemm,
         }
         yield rated(
@@ -54,26 +53,31 @@ def measure(plan: Plan) -> Iterator[Result]:
         )  # fmt: skip
 
 
-def _steps(model: Model, dtype: str, plan: Plan, seq: int) -> Callable[[], None]:
-    """A case that takes one optimizer step in the trainer's own loop each time it is called."""
+def _steps(model: Model, dtype: str, plan: Plan, seq: int) -> Callable[[], int]:
+    """A function that takes one optimizer step in the trainer's own loop, on the same batch each time it is called, and
+    returns how many tokens that were; padding is none."""
     from llmkit.recipe.schema import TrainSettings
     from llmkit.training.optim import make_optimizer
-    from llmkit.training.trainer import Progress, Trainer
+    from llmkit.training.trainer import Trainer
 
     settings = TrainSettings(
         steps=1, batch_size=plan.shape.batch, seq_len=seq, dtype=dtype, lr=1e-6, schedule="constant", log_every=10**9,
         eval_every=0, save_every=0, seed=SEED,
     )  # fmt: skip
     objective = _causal(model, seq) if model.is_causal else _masked(model, seq, plan.shape.batch)
-    optimizer, progress = make_optimizer(model, settings), Progress()
+    optimizer = make_optimizer(model, settings)
 
-    def step() -> None:
-        one_more = replace(settings, steps=progress.step + 1)
-        trainer: Trainer = Trainer(model, objective, optimizer, one_more, progress=progress)
+    def step() -> int:
+        trainer: Trainer = Trainer(model, objective, optimizer, settings)
         trainer.run()
         sync(plan.device)
+        return trainer.progress.tokens
 
     return step
+
+
+def _uncounted(step: Callable[[], int]) -> None:
+    step()
 
 
 def _ids(model: Model, count: int) -> Any:
@@ -87,15 +91,15 @@ def _causal(model: Model, seq: int) -> Any:
 
 
 def _masked(model: Model, seq: int, batch: int) -> Any:
-    """The masked objective on random tokens in sentences of 16 and documents of 8 sentences."""
+    """The masked objective on random tokens, in documents of 8 sentences that fill an example each."""
     from llmkit.training.objectives.masked import Masked, MaskTokens, Text
 
-    n_sentences = max(64, 16 * seq)
+    n_sentences, words = 512, max(1, (seq - 3) // 8)  # [CLS] and two [SEP] stand in each example too
     ordinary = np.arange(model.config.vocab_size, dtype=np.int64)
     tokens = MaskTokens(cls=0, sep=0, mask=0, pad=0, ordinary=ordinary)
     text = Text(
-        _ids(model, 16 * n_sentences),
-        np.arange(n_sentences + 1, dtype=np.int64) * 16,
+        _ids(model, words * n_sentences),
+        np.arange(n_sentences + 1, dtype=np.int64) * words,
         np.arange(0, n_sentences + 1, 8, dtype=np.int64),
     )
     has_pairs = model.config.head == "pretraining"

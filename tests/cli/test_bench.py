@@ -145,6 +145,13 @@ def test_a_stored_model_can_be_measured(llmkit, what, model):
     assert llmkit("bench", what, "--model", model, *SMALL).code == 0
 
 
+@pytest.mark.parametrize(("what", "model"), [("train", "bert"), ("train", "gpt"), ("generate", "gpt")])
+def test_no_share_of_a_limit_of_products_is_above_1(llmkit, what, model):
+    found = json.loads(llmkit("bench", what, "--model", model, "--trials", "3", "-q", "--json").out)
+    shares = {r["case"]: r["share"] for r in found["results"]}
+    assert all(share < 1.05 for share in shares.values()), shares
+
+
 @pytest.mark.parametrize("what", ["tokenize", "train-bpe"])
 def test_tokenizers_can_be_measured(llmkit, monkeypatch, what):
     from importlib import import_module
