@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_CONTAINED = 3.5  # letters that a whole word inside the other one is worth
+
 
 def distance(a: str, b: str) -> int:
     """Damerau-Levenshtein distance (adjacent swaps cost 1)."""
@@ -23,22 +25,23 @@ def distance(a: str, b: str) -> int:
 def nearest(word: str, candidates: Iterable[str], most: int = 3) -> list[str]:
     """Return up to `most` candidates close enough to `word` to be worth offering, nearest first.
 
-    Close: distance at most 2 or a third of the length, the same last part of a dotted path, or a shared prefix.
+    Close: at most a third of the letters differ (one letter in short words), or one contains the other. A wrong first
+    letter counts half a letter more: slips of the hand rarely begin a word, and other words often differ there.
     """
     folded = word.casefold()
-    last = folded.rpartition(".")[2]
     scored: list[tuple[float, str]] = []
     for candidate in dict.fromkeys(candidates):
         other = candidate.casefold()
         d: float = distance(folded[:200], other)
-        if d > max(2, len(other) // 3) or d >= len(other):
-            same_leaf = "." in other and distance(last, other.rpartition(".")[2]) <= 1
-            prefix = len(folded) >= 3 and (other.startswith(folded) or folded.startswith(other))
-            if not (same_leaf or prefix):
+        d += 0.5 * (d > 0 and folded[:1] != other[:1])
+        if d > max(1, max(len(folded), len(other)) // 3) or d >= len(other):
+            is_part = len(folded) >= 3 and folded in other
+            if not is_part and not (len(other) >= 3 and folded.startswith(other)):
                 continue
-            d = 3.5
+            d = _CONTAINED
         scored.append((d, candidate))
-    return [candidate for _, candidate in sorted(scored)[:most]]
+    best = min(scored, default=(0.0, ""))[0]
+    return [candidate for d, candidate in sorted(scored)[:most] if d <= best + 1.5 or d == _CONTAINED]
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:

@@ -52,6 +52,9 @@ def guess_key(path: str, known: Iterable[str], sections: Iterable[str] = ()) -> 
         return [meant]
     tops = [*sections, *(k for k in known if "." not in k)]
     near = (nearest(path, tops) if not section else []) or nearest(path, known)
+    # The right key in the wrong section, or in none, is the most common mistake.
+    same = [k for k in known if "." in k and distance(leaf.casefold(), k.rpartition(".")[2]) <= (len(leaf) > 3)]
+    near = [*near, *(k for k in same if k not in near)][:3]
     # Long paths are all somewhat alike: offer only what is about as close as the closest.
     limit = min((distance(path, n) for n in near), default=0) + 1
     return [n for n in near if distance(path, n) <= limit]

@@ -10,6 +10,7 @@ import pytest
 from llmkit import errors
 from llmkit.cli import app as program
 from llmkit.cli.shells import tree
+from llmkit.recipe.guess import guess_key
 from llmkit.suggest import distance, nearest
 
 
@@ -72,6 +73,24 @@ def test_a_mistyped_command_is_guessed():
     done = llmkit("pretrian")
     assert done.returncode == 2
     assert done.stderr == "error: no command 'pretrian'; did you mean 'pretrain'?\n  fix: see llmkit --help\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "there", "offered"),
+    [
+        ("nope.txt", ["big1.txt", "big2.txt"], []),
+        ("foo", ["sqrt", "linear", "log"], []),
+        ("bsh", ["bash", "zsh", "fish"], ["bash"]),
+        ("lgo", ["sqrt", "linear", "log"], ["log"]),
+        ("mini", ["bert-mini", "gpt-mini", "sst2"], ["bert-mini", "gpt-mini"]),
+        ("gpt-mini-2", ["gpt-mini", "bert-mini"], ["gpt-mini", "bert-mini"][:1]),
+        ("a.txt", ["b.txt", "c.txt"], []),
+        ("notes.txt", ["note.txt", "zebra.txt"], ["note.txt"]),
+        ("", ["bash"], []),
+    ],
+)
+def test_only_what_is_near_for_its_length_is_offered(word, there, offered):
+    assert nearest(word, there) == offered
 
 
 @pytest.mark.parametrize("words", [["tokenize"], ["store", "ls"]])
@@ -148,7 +167,7 @@ def test_distance_counts_edits_and_swaps(a, b, d):
 
 def test_nearest_offers_close_words_and_nothing_far():
     assert nearest("pretrian", existing_commands())[0] == "pretrain"
-    assert nearest("optim.lr", ["train.lr", "train.steps", "model.family"]) == ["train.lr"]
+    assert guess_key("optim.lr", ["train.lr", "train.steps", "model.family"]) == ["train.lr"]
     assert nearest("zzzzzz", existing_commands()) == []
 
 

@@ -52,6 +52,11 @@ def test_a_mistyped_name_is_told_the_nearest_built_in_and_the_nearest_file():
     assert "bert-mini" in caught.value.hint
 
 
+def test_a_part_of_a_name_is_offered_the_recipes_that_have_it():
+    assert guesses("mini") == ["bert-mini", "gpt-mini", "llama-mini"]
+    assert guesses("shakespeare") == ["shakespeare-char"]
+
+
 def test_a_run_directory_points_at_the_recipe_inside():
     Path("step-000010").mkdir()
     Path("step-000010/recipe.yaml").write_text("")
