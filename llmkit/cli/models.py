@@ -131,9 +131,10 @@ def refuse_damaged(path: Path) -> None:
 
 def say(message: str) -> None:
     """One line of talk on stderr, safe for a terminal."""
+    from llmkit.render.lines import talk
     from llmkit.render.safe_text import safe_line
 
-    print(safe_line(message), file=sys.stderr, flush=True)
+    print(talk(safe_line(message), sys.stderr), file=sys.stderr, flush=True)
 
 
 def _cannot(ref: str, family: Family, config: ModelConfig, jobs: tuple[Job, ...], able: str | None) -> UsageError:

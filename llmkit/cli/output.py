@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import StorageError, UsageError
 from llmkit.render.console import is_terminal, make_console, palette, wants_color, width
+from llmkit.render.lines import talk
 from llmkit.render.safe_text import safe_line, safe_text
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Output:
     def note(self, message: str) -> None:
         """Say something on stderr, unless --quiet."""
         if not self.quiet:
-            print(safe_line(message), file=sys.stderr)
+            print(talk(safe_line(message), sys.stderr), file=sys.stderr)
 
     def write_svg(self, picture: str) -> None:
         """Write the picture that --svg asked for."""

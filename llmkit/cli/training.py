@@ -51,10 +51,10 @@ class Talk:
 
     def __post_init__(self) -> None:
         from llmkit.render.console import is_terminal
-        from llmkit.render.safe_text import safe_text
+        from llmkit.render.lines import talk
         from llmkit.training.logs import JsonLines, PlainLines
 
-        self.lines = PlainLines(sys.stderr, safe_text)
+        self.lines = PlainLines(sys.stderr, lambda line: talk(line, sys.stderr))
         if self.as_json:
             self.listeners.append(JsonLines(sys.stdout))
         elif not self.quiet:
@@ -70,16 +70,20 @@ class Talk:
     def say(self, line: str) -> None:
         """One line of talk on stderr."""
         if not self.quiet and not self.as_json:
-            self.lines.say(line)
+            self._put(line)
 
     def warn(self, line: str) -> None:
         """A line that also `--quiet` lets through."""
-        self.lines.say(f"warning: {line}")
+        self._put(f"warning: {line}")
 
     def last_word(self, line: str) -> None:
         """A line that every face but `--json` shows."""
         if not self.as_json:
-            self.lines.say(line)
+            self._put(line)
+
+    def _put(self, line: str) -> None:
+        # The panel moves the cursor: what is printed past it while it stands would land in the picture.
+        (self.panel or self.lines).say(line)
 
     def close(self) -> None:
         """Give the terminal back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -14,13 +15,15 @@ from rich.text import Text
 
 from llmkit.render.bars import bar
 from llmkit.render.console import make_console, width
-from llmkit.render.safe_text import safe_line
+from llmkit.render.lines import Field, fitting, wrapped
+from llmkit.render.safe_text import safe_line, safe_text
 from llmkit.units import count, size
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_CELLS = 40
 # Seconds between two drawings: drawing costs milliseconds that training could use.
 PACE = 0.2
+_LABEL, _GAP = 8, 2  # columns of the names of the facts, and between fields
 # What an eval or step record holds besides scores and parts of the loss.
 _STEP_KEYS = {"event", "step", "loss", "lr", "grad_norm", "tokens", "seconds", "nonfinite"}
 _STEP_KEYS |= {"tokens_per_second", "examples_per_second"}
@@ -74,8 +77,13 @@ class TrainingPanel:
             self.live = None
             self.show = lambda record: None  # type: ignore[method-assign]  # nothing to draw on any more
 
+    def say(self, line: str) -> None:
+        """Print a line that is no event, above the picture while there is one."""
+        with contextlib.suppress(OSError):
+            self._print(line)
+
     def close(self) -> None:
-        """Leave the last picture and give the terminal back."""
+        """Leave the last picture and give the terminal back; what is said from now on comes below it."""
         if self.live is not None:
             live, self.live = self.live, None
             try:
@@ -92,37 +100,50 @@ class TrainingPanel:
             self.live = Live(self.picture(), console=self.console, auto_refresh=False)
             self.live.start(refresh=True)
         elif kind == "warning":
-            self.console.print(Text(f"warning: {safe_line(str(record['message']))}", style="yellow"))
+            self._print(f"warning: {record['message']}", style="yellow")
         elif kind == "step" and record["loss"] is not None:
             self.losses.append(record["loss"])
         now = time.monotonic()
         if self.live is not None and (kind != "step" or now - self.drawn > PACE):
             self.live.update(self.picture(), refresh=True)
             self.drawn = now
+        if kind == "end":
+            self.close()
+
+    def _print(self, line: str, style: str = "default") -> None:
+        # A line the terminal breaks itself, as it must where a word is too long, is no trouble above the picture.
+        self.console.print(Text(wrapped(safe_text(line), self.columns), style=style), soft_wrap=True)
 
     def picture(self) -> Group:
-        """Everything known so far, a fact a line, each cut to the width of the terminal."""
-        lines = [self._header(), self._progress(), self._loss(), self._rates(), *self._scores()]
+        """Everything known so far, a fact a line, each with the fields that the terminal has room for."""
+        lines = [self._header(), self._progress(), self._loss(), self._rates(), self._scores()]
         lines += [self._sample(), self._checkpoint()]
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim", no_wrap=True, min_width=8)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        table = Table.grid(padding=(0, _GAP))
+        table.add_column(style="dim", no_wrap=True, min_width=_LABEL)
+        table.add_column(no_wrap=True)
         for name, body in filter(None, lines):
+            body.truncate(self.room, overflow="ellipsis")
             table.add_row(name, body)
         return Group(table)
+
+    @property
+    def room(self) -> int:
+        """Columns for the facts."""
+        return max(1, self.columns - _LABEL - _GAP)
 
     def _header(self) -> tuple[str, Text] | None:
         start = self.latest.get("start")
         if start is None:
             return None
         threads = f"{start['threads']} thread{'s' if start['threads'] > 1 else ''}"
-        where = f"{start['device']}, {threads}" if start["device"] == "cpu" else str(start["device"])
-        text = Text(safe_line(str(start["run"])), style="bold")
-        text.append(
-            f"  {count(start['parameters'])} parameters  {count(start['examples'])} examples  ", style="not bold"
-        )
-        text.append(f"{count(start['tokens_per_step'])} tokens a step  {where}", style="not bold")
-        return "run", text
+        fields = [
+            Field(safe_line(str(start["run"])), 0, "bold"),
+            Field(f"{count(start['parameters'])} parameters", 1),
+            Field(f"{count(start['examples'])} examples", 4),
+            Field(f"{count(start['tokens_per_step'])} tokens a step", 3),
+            Field(f"{start['device']}, {threads}" if start["device"] == "cpu" else str(start["device"]), 2),
+        ]
+        return "run", _joined(fields, self.room)
 
     def _progress(self) -> tuple[str, Text] | None:
         start = self.latest.get("start")
@@ -131,43 +152,56 @@ class TrainingPanel:
         step = max((r["step"] for r in self.latest.values()), default=0)
         steps, first = start["steps"], start["step"]
         elapsed = time.monotonic() - self.began
-        room = max(8, min(40, self.columns - 48))
-        text = Text(bar(step / steps, room).ljust(room), style="green")
-        text.append(f" {step:,} of {steps:,}  {100 * step // steps}%  {clock(elapsed)} gone", style="default")
+        # As wide as the longest of what follows leaves it, so that it does not jump.
+        longest = len(f" {steps:,} of {steps:,}  100%  0:00:00 gone  0:00:00 left")
+        bar_room = max(8, min(40, self.room - longest))
+        fields = [
+            Field(f"{step:,} of {steps:,}", 0),
+            Field(f"{100 * step // steps}%", 2),
+            Field(f"{clock(elapsed)} gone", 3),
+        ]
         if first < step < steps:
-            text.append(f"  {clock(elapsed / (step - first) * (steps - step))} left", style="default")
-        return "step", text
+            fields.append(Field(f"{clock(elapsed / (step - first) * (steps - step))} left", 1))
+        text = Text(bar(step / steps, bar_room).ljust(bar_room) + " ", style="green")
+        return "step", text.append_text(_joined(fields, self.room - bar_room - 1))
 
     def _loss(self) -> tuple[str, Text] | None:
         step = self.latest.get("step")
         if step is None or step["loss"] is None:
             return None
-        room = max(8, min(SPARK_CELLS, self.columns - 40))
-        text = Text(f"{step['loss']:.4f} ", style="bold")
-        text.append(sparkline(self.losses, room), style="cyan")
-        for part, value in step.items():
-            if part not in _STEP_KEYS and value is not None:
-                text.append(f"  {part} {value:.3f}", style="not bold")
+        cells = max(8, min(SPARK_CELLS, self.columns - 40))
+        fields = [Field(f"{step['loss']:.4f} {sparkline(self.losses, cells)}", 0)]
+        parts = [(k, v) for k, v in step.items() if k not in _STEP_KEYS and v is not None]
+        fields += [Field(f"{part} {value:.3f}", 1 + i) for i, (part, value) in enumerate(parts)]
+        text = _joined(fields, self.room)
+        number = len(f"{step['loss']:.4f}")
+        text.stylize("bold", 0, number)
+        text.stylize("cyan", number, len(fields[0].text))
         return "loss", text
 
     def _rates(self) -> tuple[str, Text] | None:
         step = self.latest.get("step")
         if step is None:
             return None
-        return "rate", Text(
-            f"{step['tokens_per_second']:,.0f} tok/s  {step['examples_per_second']:,.0f} seq/s  "
-            f"lr {step['lr']:.2e}  gradient norm {step['grad_norm']:.3g}"
-        )
+        fields = [
+            Field(f"{step['tokens_per_second']:,.0f} tok/s", 0),
+            Field(f"{step['examples_per_second']:,.0f} seq/s", 3),
+            Field(f"lr {step['lr']:.2e}", 1),
+            Field(f"gradient norm {step['grad_norm']:.3g}", 2),
+        ]
+        return "rate", _joined(fields, self.room)
 
-    def _scores(self) -> list[tuple[str, Text]]:
+    def _scores(self) -> tuple[str, Text] | None:
         record = self.latest.get("eval")
         if record is None:
-            return []
+            return None
         best = ", best so far" if record["better"] else ""
-        text = Text(f"step {record['step']:,}{best}", style="dim")
-        found = [score(k, v) for k, v in record.items() if k not in _EVAL_KEYS and v is not None]
-        text.append("  " + "  ".join(found), style="not dim")
-        return [("held out", text)]
+        scores = [(k, v) for k, v in record.items() if k not in _EVAL_KEYS and v is not None]
+        # Perplexity says the same as the loss; bits per byte is what tokenizers and models can be compared by.
+        ranks = {"loss": 0, "bits_per_byte": 2, "perplexity": 3 + len(scores)}
+        fields = [Field(f"step {record['step']:,}{best}", 1, "dim")]
+        fields += [Field(score(k, v), ranks.get(k, 3 + i)) for i, (k, v) in enumerate(scores)]
+        return "held out", _joined(fields, self.room)
 
     def _sample(self) -> tuple[str, Text] | None:
         record = self.latest.get("sample")
@@ -182,4 +216,13 @@ class TrainingPanel:
         record = self.latest.get("checkpoint")
         if record is None:
             return None
-        return "saved", Text(f"{safe_line(record['path'])}  {size(record['size'])}  {record['seconds']:.2f} s")
+        fields = [
+            Field(safe_line(record["path"]), 0),
+            Field(size(record["size"]), 1),
+            Field(f"{record['seconds']:.2f} s", 2),
+        ]
+        return "saved", _joined(fields, self.room)
+
+
+def _joined(fields: Sequence[Field], columns: int) -> Text:
+    return Text(" " * _GAP).join([Text(f.text, style=f.style) for f in fitting(fields, columns, _GAP)])

@@ -21,12 +21,12 @@ RECORDS = [
 ]  # fmt: skip
 
 
-def drawn(columns, monkeypatch):
+def drawn(columns, monkeypatch, records=RECORDS):
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("FORCE_COLOR", "1")
     out = io.StringIO()
     panel = TrainingPanel(out)
-    for record in RECORDS:
+    for record in records:
         panel.show(record)
     panel.close()
     return out.getvalue()
@@ -46,6 +46,60 @@ def test_the_panel_fits_the_terminal_and_shows_what_matters(columns, monkeypatch
         "runs/bert-mini/step",
     ):
         assert fact in last
+
+
+@pytest.mark.parametrize("columns", [40, 50, 60, 80, 100])
+def test_a_field_is_shown_whole_or_not_at_all(columns, monkeypatch):
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn(columns, monkeypatch, RECORDS[:2] + RECORDS[3:]))
+    wide = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn(200, monkeypatch, RECORDS[:2] + RECORDS[3:]))
+
+    def facts(text, name):
+        return re.split(r"  +", text[text.rindex(name) :].splitlines()[0].strip())
+
+    for name in ("run ", "loss ", "rate ", "held out ", "saved "):
+        missing = [fact for fact in facts(shown, name) if fact not in facts(wide, name) and "▁" not in fact]
+        assert not missing
+
+
+def test_a_name_too_long_for_the_line_ends_in_dots(monkeypatch):
+    shown = drawn(40, monkeypatch, [RECORDS[0], {**RECORDS[6], "path": "runs/" + "long" * 10 + "/step-000020"}])
+    assert "runs/longlong" in shown
+    assert "…" in shown
+
+
+def test_what_is_said_while_the_picture_stands_comes_before_it_and_once_it_is_done_after_it(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out = io.StringIO()
+    panel = TrainingPanel(out)
+    panel.say("first")
+    panel.show(RECORDS[0])
+    panel.say("between")
+    panel.show(RECORDS[-1])
+    panel.say("last")
+    panel.close()
+    screen = replayed(out.getvalue())
+    names = [line.split()[0] for line in screen if line.strip()]
+    assert names == ["first", "between", "run", "step", "last"]
+
+
+def replayed(data):
+    """The lines a terminal shows after `data`: text, line ends, and what Rich uses of cursor movement."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\n|\r|[^\x1b\n\r]+", data):
+        if part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\r":
+            column = 0
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part.startswith("\x1b[") and part.endswith("A"):
+            row -= int(part[2:-1])
+        elif not part.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+            column += len(part)
+    return lines
 
 
 def test_text_of_a_model_cannot_drive_the_terminal(monkeypatch):
