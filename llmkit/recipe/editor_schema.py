@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmkit.models.registry import family_names, load_family
-from llmkit.recipe.keys import Spec, section_specs, top_specs
+from llmkit.recipe.keys import Spec, section_specs, top_specs, unread_keys
 from llmkit.recipe.schema import SECTIONS
 
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "map": "object"}
@@ -28,8 +28,16 @@ def json_schema() -> dict[str, Any]:
 
 
 def section_schema(section: str) -> dict[str, Any]:
-    """The schema of one section; that of `model` has a branch per family."""
+    """The schema of one section; `model` has a branch per family, `objective` one per objective."""
     schema: dict[str, Any] = {"type": "object", "description": SECTIONS[section].__doc__}
+    if section == "objective":
+        specs = section_specs(section)
+        branches = []
+        for name in specs["name"].key.choices:
+            unread = {spec.leaf for spec in unread_keys(name).values()}
+            then = _object({leaf: spec for leaf, spec in specs.items() if leaf not in unread})
+            branches.append({"if": {"properties": {"name": {"const": name}}}, "then": then})
+        return schema | {"required": ["name"], "properties": {"name": _property(specs["name"])}, "allOf": branches}
     if section != "model":
         return schema | _object(section_specs(section))
     branches = []

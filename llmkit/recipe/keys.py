@@ -91,6 +91,11 @@ def section_specs(section: str, family: str | None = None) -> dict[str, Spec]:
     return {s.leaf: s for s in found}
 
 
+def unread_keys(objective: str) -> dict[str, Spec]:
+    """The keys of the objective section that this objective does not read, by dotted path."""
+    return {s.path: s for s in section_specs("objective").values() if s.key.only and objective not in s.key.only}
+
+
 def all_specs(family: str | None) -> dict[str, Spec]:
     """Every key by its dotted path; without a family, the model keys of all families together."""
     found = dict(top_specs())

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llmkit.recipe.keys import unread_keys
 from llmkit.recipe.safe_yaml import resolve_plain
 from llmkit.recipe.schema import SECTIONS, Recipe
 
@@ -21,7 +22,8 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
-    """Dotted key -> value, in the order of writing; sections the recipe does not have are left out."""
+    """Dotted key -> value, in the order of writing; sections the recipe does not have are left out, and so are keys
+    that its objective does not read."""
     flat: dict[str, Any] = {"name": recipe.name}
     if recipe.is_finetune:
         flat["base"] = recipe.base
@@ -34,7 +36,8 @@ def flatten(recipe: Recipe) -> dict[str, Any]:
         else:
             values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
         flat |= {f"{section}.{name}": value for name, value in values.items()}
-    return flat
+    unread = unread_keys(recipe.objective.name)
+    return {path: value for path, value in flat.items() if path not in unread}
 
 
 def to_yaml(recipe: Recipe, *, with_origins: bool = False) -> str:

@@ -14,7 +14,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Key:
-    """What one key accepts, in words and in limits; `above` is a limit that is itself not allowed."""
+    """What one key accepts, in words and in limits; `above` is a limit that is itself not allowed.
+
+    only: the objectives that read it, if not all do.
+    """
 
     help: str
     low: float | None = None
@@ -22,6 +25,7 @@ class Key:
     above: float | None = None
     choices: tuple[str, ...] = ()
     pattern: str | None = None
+    only: tuple[str, ...] = ()
 
 
 def key(
@@ -33,9 +37,10 @@ def key(
     above: float | None = None,
     choices: tuple[str, ...] = (),
     pattern: str | None = None,
+    only: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that describes itself."""
-    described = Key(help, low, high, above, choices, pattern)
+    described = Key(help, low, high, above, choices, pattern, only)
     return field(default=default, metadata={"key": described})
 
 
@@ -80,21 +85,29 @@ class DataSettings:
     label: str | None = key("column that holds the label; null finds it by name", None)
 
 
+MASKED = ("masked",)
+
+
 @dataclass(frozen=True)
 class ObjectiveSettings:
     """What the model is asked to do while it learns."""
 
     name: str = key("the task", choices=("masked", "causal", "classify"))
-    mask_rate: float = key("masked: share of the tokens to hide and predict", 0.15, above=0, high=0.9)
-    next_sentence: bool = key("masked: also tell real next sentences from random ones", True)
+    mask_rate: float = key("masked: share of the tokens to hide and predict", 0.15, above=0, high=0.9, only=MASKED)
+    next_sentence: bool = key("masked: also tell real next sentences from random ones", True, only=MASKED)
     long_share: float = key(
-        "masked: share of the steps, the last ones, whose examples are as long as model.max_seq_len", 0.0, low=0, high=1
+        "masked: share of the steps, the last ones, whose examples are as long as model.max_seq_len",
+        0.0,
+        low=0,
+        high=1,
+        only=MASKED,
     )
     dropout: float | None = key(
         "classify: share of values set to 0 in the model while it learns; null: as the base has it",
         None,
         low=0,
         high=0.9,
+        only=("classify",),
     )
     label_smoothing: float = key("share of the target probability spread over all other answers", 0.0, low=0, high=0.9)
 

@@ -77,13 +77,22 @@ def test_the_schema_accepts_the_built_in_recipes(name):
         ("train", "nope", 1), ("train", "steps", 0), ("train", "steps", "10"), ("train", "lr", 0),
         ("train", "schedule", "cosin"), ("model", "d_model", 10**12), ("model", "rope_theta", 1.0),
         ("model", "family", "nope"), ("model", "vocab_size", 5), ("data", "train", []), ("data", "train", 5),
-        ("train", "device", "gpu"),
+        ("train", "device", "gpu"), ("objective", "name", "nope"), ("objective", "mask_rate", 2),
+        ("objective", "dropout", 0.1), ("objective", "nope", 1),
     ],
 )  # fmt: skip
 def test_the_schema_refuses_what_the_reader_refuses(section, key, value):
     data = builtin("bert-mini")
     data[section][key] = value
     assert not accepts(json_schema(), data)
+
+
+@pytest.mark.parametrize("key", ["mask_rate", "next_sentence", "long_share", "dropout"])
+def test_the_schema_refuses_what_the_objective_does_not_read(key):
+    data = builtin("gpt-mini")
+    assert accepts(json_schema(), data | {"objective": {"name": "causal", "label_smoothing": 0.1}})
+    value = {"next_sentence": True, "dropout": None}.get(key, 0.1)
+    assert not accepts(json_schema(), data | {"objective": {"name": "causal", key: value}})
 
 
 def test_the_schema_wants_a_model_or_a_base_and_not_both():

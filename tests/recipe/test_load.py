@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llmkit.errors import LlmkitError, UsageError
 from llmkit.recipe.load import load_recipe, parse_recipe
 from llmkit.recipe.problems import RecipeProblems
+from llmkit.recipe.resolved import to_yaml
 
 
 def codes(error):
@@ -347,3 +348,34 @@ def test_importing_the_package_costs_neither_yaml_nor_typer():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.home())
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    "line", ["mask_rate: 0.3", "mask_rate: 0.15", "next_sentence: true", "long_share: 0", "dropout: 0.1"]
+)
+def test_a_key_that_the_objective_does_not_read_is_refused_where_it_stands(problems_of, tiny_with, line):
+    key = line.partition(":")[0]
+    error = problems_of(tiny_with("  name: causal\n", f"  name: causal\n  {line}\n"))
+    [problem] = error.problems
+    assert problem.spot.line == 10
+    assert f"`objective.{key}` does nothing here: only" in error.message
+    assert error.exit_code == 2
+
+
+def test_a_flag_for_a_key_that_the_objective_does_not_read_is_refused(problems_of, tiny):
+    error = problems_of(tiny, "objective.mask_rate=0.15")
+    assert "only masked reads it, and objective.name is causal" in error.message
+    assert "--set objective.mask_rate=0.15" in error.message
+
+
+def test_what_every_objective_reads_is_taken_and_defaults_are_silent(tiny):
+    assert parse_recipe(tiny, "tiny.yaml", ["objective.label_smoothing=0.1"]).objective.label_smoothing == 0.1
+    assert parse_recipe(tiny, "tiny.yaml").objective.mask_rate == 0.15
+
+
+def test_a_whole_recipe_with_unread_keys_at_their_defaults_as_older_checkpoints_hold_it_is_read(problems_of, tiny):
+    whole = to_yaml(parse_recipe(tiny, "tiny.yaml"))
+    assert "mask_rate" not in whole
+    old = whole.replace("  name: causal\n", "  name: causal\n  mask_rate: 0.15\n  next_sentence: true\n")
+    assert parse_recipe(old, "recipe.yaml") == parse_recipe(tiny, "tiny.yaml")
+    assert "mask_rate" in problems_of(old.replace("mask_rate: 0.15", "mask_rate: 0.3")).message
