@@ -35,13 +35,21 @@ _MAGIC = {
 }
 
 
+_CALLED: dict[Path, str] = {}
+
+
 class NotText(InputRefused):
     """Bytes that are not UTF-8, or NUL; errors="replace" reads on."""
 
 
 def shown(path: Path) -> str:
     """The name of an input in messages."""
-    return "stdin" if path == STDIN else str(path)
+    return "stdin" if path == STDIN else _CALLED.get(path, str(path))
+
+
+def call(path: Path, name: str) -> None:
+    """Have messages say `name`, by which the user knows what is in the file at `path`."""
+    _CALLED[path] = name
 
 
 def check_readable(path: Path) -> None:

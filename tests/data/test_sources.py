@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmkit.data import sources
+from llmkit.data import sources, spool
 from llmkit.data.sources import PIECE, _cut, open_source, read_documents
 from llmkit.data.stories import story
 from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
@@ -146,7 +146,7 @@ def test_a_spec_that_cannot_be_right_is_wrong_use(spec):
 
 
 def test_stdin_is_kept_so_that_it_can_be_read_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_SPOOLED", {})
+    monkeypatch.setattr(spool, "_SPOOLED", {})
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"from a pipe"))))
     source = open_source("-")
     kept = source.spooled(tmp_path)
@@ -156,8 +156,16 @@ def test_stdin_is_kept_so_that_it_can_be_read_twice(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".tmp*"))
 
 
+def test_what_is_wrong_with_stdin_is_said_of_stdin_and_not_of_the_file_it_is_kept_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(spool, "_SPOOLED", {})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"caf\xe9 at noon"))))
+    kept = open_source("-").spooled(tmp_path)
+    with pytest.raises(InputRefused, match=r"^stdin: byte 3 \(0xe9\) is not valid UTF-8"):
+        list(kept.documents())
+
+
 def test_a_pipe_with_nothing_in_it_is_called_so_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_SPOOLED", {})
+    monkeypatch.setattr(spool, "_SPOOLED", {})
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b""))))
     with pytest.raises(InputRefused, match="stdin is empty"):
         open_source("-").spooled(tmp_path)
