@@ -10,15 +10,14 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from llmkit.data.rows import kind_of, read_jsonl, read_rows
-from llmkit.data.text_in import CHUNK, STDIN, Errors, check_readable, shown, text_chunks
+from llmkit.data.spool import spool
+from llmkit.data.text_in import STDIN, Errors, check_readable, shown, text_chunks
 from llmkit.errors import InputRefused, StorageError, UsageError
 from llmkit.suggest import nearest
 
@@ -55,22 +54,29 @@ class Source:
 
     def pieces(self) -> Iterator[Piece]:
         """The documents, in order, long ones in pieces. Raises InputRefused for what is not readable as text."""
-        if self.stories:
-            from llmkit.data.stories import stories
+        for _, pieces in self.groups():
+            yield from pieces
 
-            for story in stories(self.stories, self.seed, start=self.story_start):
-                yield Piece(story.text, True)
+    def groups(self) -> Iterator[tuple[bool, Iterator[Piece]]]:
+        """`pieces`, apart for the stories and each file; with whether they are running text."""
+        if self.stories:
+            yield False, self._story_pieces()
         for path in self.files:
-            yield from self._file_pieces(path)
+            yield self.kind(path) == "text", self._file_pieces(path)
 
     def documents(self) -> Iterator[str]:
         """`pieces`, text only."""
         return (piece.text for piece in self.pieces())
 
     @property
-    def is_plain(self) -> bool:
-        """Whether there is running text only: no stories, no records."""
-        return bool(self.files) and not self.stories and all(self.kind(path) == "text" for path in self.files)
+    def texts(self) -> tuple[Path, ...]:
+        """The files of running text."""
+        return tuple(path for path in self.files if self.kind(path) == "text")
+
+    @property
+    def has_records(self) -> bool:
+        """Whether there is something besides running text: stories, or files of records."""
+        return bool(self.stories) or len(self.texts) < len(self.files)
 
     def kind(self, path: Path) -> str:
         """How a file is read. Stdin is JSONL when a field is asked for, else text."""
@@ -107,7 +113,13 @@ class Source:
 
     def spooled(self, directory: Path) -> Source:
         """This source with stdin and pipes copied to files in `directory`, so that it can be read twice."""
-        return replace(self, files=tuple(p if p.is_file() else _spool(p, directory) for p in self.files))
+        return replace(self, files=tuple(p if p.is_file() else spool(p, directory) for p in self.files))
+
+    def _story_pieces(self) -> Iterator[Piece]:
+        from llmkit.data.stories import stories
+
+        for story in stories(self.stories, self.seed, start=self.story_start):
+            yield Piece(story.text, True)
 
     def _file_pieces(self, path: Path) -> Iterator[Piece]:
         if self.kind(path) == "text":
@@ -263,36 +275,3 @@ def _text_column(path: Path, names: list[str]) -> str:
 def _field_hint(field: str, names: list[str]) -> str | None:
     near = nearest(field, [n for n in names if isinstance(n, str)], most=1)
     return f"did you mean {near[0]!r}?" if near else "say which, as in --set data.field=NAME"
-
-
-_SPOOLED: dict[Path, Path] = {}
-"""Where the streams read in this process were kept: a stream can be read once only."""
-
-
-def _spool(path: Path, directory: Path) -> Path:
-    """Copy a stream that can be read once into `directory`, named by its content."""
-    check_readable(path)
-    if path in _SPOOLED:
-        return _SPOOLED[path]
-    temporary: str | None = None
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        handle, temporary = tempfile.mkstemp(prefix=".tmp-stdin-", dir=directory)
-        with os.fdopen(handle, "wb") as out:
-            stream = sys.stdin.buffer if path == STDIN else path.open("rb")
-            while block := stream.read(CHUNK):
-                digest.update(block)
-                out.write(block)
-            is_empty = not out.tell()
-        if is_empty:
-            os.unlink(temporary)
-            raise InputRefused(f"{shown(path)} is empty", "put text into the pipe, or name a file")
-        final = directory / f"stdin-{digest.hexdigest()[:32]}{path.suffix}"
-        os.replace(temporary, final)
-        _SPOOLED[path] = final
-        return final
-    except OSError as e:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise StorageError(f"cannot keep {shown(path)} in {directory}: {(e.strerror or str(e)).lower()}") from None

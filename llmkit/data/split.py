@@ -3,16 +3,18 @@
 - A validation source of its own: taken as it is.
 - Stories: the validation stories come from far beyond the training stories in the same world, so their number does not
   depend on how many are trained on.
-- Plain text: the last `fraction` of the characters of all files in order. For one file, train is
+- Plain text: the last `fraction` of the characters of all text files in order. For one file, train is
   text[:int(n * (1 - fraction))], the split of nanoGPT's character benchmark.
-- Records: by a hash of the text, so a duplicate of a training document is never validated on, and adding documents
-  moves none.
+- Records, and stories beside files: by a hash of the text, so a duplicate of a training document is never validated
+  on, and adding documents moves none.
+
+Text files and records named together are each split by their own rule.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -49,7 +51,7 @@ class Part:
     def pieces(self) -> Iterator[Piece]:
         """The pieces on this side. Raises InputRefused when there are none."""
         some = False
-        for piece in self._by_place() if self.source.is_plain else self._by_hash():
+        for piece in self._pieces():
             some = True
             yield piece
         if not some:
@@ -64,7 +66,10 @@ class Part:
 
     def fingerprint(self) -> str:
         """See Source.fingerprint."""
-        return hashlib.sha256(f"{self.source.fingerprint()} {self.side} {self.fraction!r}".encode()).hexdigest()
+        is_mixed = self.source.has_records and self.source.texts
+        rule = " by place and hash" if is_mixed else ""  # texts beside records went by hash once
+        settings = f"{self.source.fingerprint()} {self.side} {self.fraction!r}{rule}"
+        return hashlib.sha256(settings.encode()).hexdigest()
 
     def spooled(self, directory: Path) -> Part:
         """See Source.spooled."""
@@ -73,36 +78,40 @@ class Part:
     def describe(self) -> str:
         """One phrase for a header."""
         share = self.fraction if self.side == "validation" else 1 - self.fraction
-        if self.source.is_plain:
-            return (
-                f"{self.source.describe()}, {'last' if self.side == 'validation' else 'first'} {share:.4g} of the text"
-            )
-        return f"{self.source.describe()}, {share:.4g} of the records by hash"
+        by_place = f"{'last' if self.side == 'validation' else 'first'} {share:.4g} of the text"
+        by_hash = f"{share:.4g} of the records by hash"
+        rules = [by_place] * bool(self.source.texts) + [by_hash] * self.source.has_records
+        return f"{self.source.describe()}, {' and '.join(rules)}"
 
-    def _by_place(self) -> Iterator[Piece]:
-        total = sum(len(c) for path in self.source.files for c in text_chunks(path, self.source.errors))
+    def _pieces(self) -> Iterator[Piece]:
+        total = sum(len(c) for path in self.source.texts for c in text_chunks(path, self.source.errors))
         cut = int(total * (1 - self.fraction))
         at = 0
-        for piece in self.source.pieces():
+        for is_text, pieces in self.source.groups():
+            if is_text:
+                at = yield from self._by_place(pieces, at, cut)
+            else:
+                yield from self._by_hash(pieces)
+
+    def _by_place(self, pieces: Iterator[Piece], at: int, cut: int) -> Generator[Piece, None, int]:
+        """Those before or from character `cut` on, the first being at `at`; returns where they end, or are beyond."""
+        for piece in pieces:
             start, at = at, at + len(piece.text)
             if self.side == "train":
                 if start >= cut:
-                    return
+                    return at
                 yield piece if at <= cut else Piece(piece.text[: cut - start], piece.first)
             elif at > cut:
                 yield piece if start >= cut else Piece(piece.text[cut - start :], True)
+        return at
 
-    def _by_hash(self) -> Iterator[Piece]:
+    def _by_hash(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
         bound = int(self.fraction * 2**64)
-        missed = False  # whether the piece before this one went to the other side
-        for piece in self.source.pieces():
+        for piece in pieces:
             digest = hashlib.blake2b(piece.text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"llmkit-split")
             held_out = int.from_bytes(digest.digest(), "big") < bound
             if held_out == (self.side == "validation"):
-                yield Piece(piece.text, piece.first or missed)
-                missed = False
-            else:
-                missed = True
+                yield piece
 
 
 def open_split(

@@ -20,6 +20,7 @@ import torch
 from llmkit.checkpoint.config_json import read_model_config
 from llmkit.checkpoint.refs import resolve
 from llmkit.data.sources import STORIES, open_source
+from llmkit.data.split import Part
 from llmkit.data.text_in import STDIN
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import family_of, load_family
@@ -35,6 +36,7 @@ from llmkit.training.objectives.masked import Masked, MaskTokens
 from llmkit.training.objectives.objective import Objective
 from llmkit.training.objectives.windows import Text
 from llmkit.training.optim import make_optimizer
+from llmkit.training.prepare import named_texts
 from llmkit.training.session import head_for, set_up
 from llmkit.training.trainer import Trainer
 
@@ -42,6 +44,8 @@ PROBE_STEPS = 3
 # A probe of more work than this is made on fewer examples and scaled up: about ten seconds on two slow cores.
 PROBE_FLOPS = 1e12
 SAMPLE_CHARS = 1 << 20
+# Data of more bytes than this have something for both sides of a split.
+SMALL_DATA = 1 << 26
 # Text behind a token, for a guess at the passes over the data before a tokenizer exists.
 BYTES_PER_TOKEN = 4.0
 
@@ -173,10 +177,21 @@ def made_up(recipe: Recipe, config: ModelConfig, settings: TrainSettings) -> Obj
     )
 
 
+def refuse_empty_parts(recipe: Recipe) -> None:
+    """Raise what a run would for a side of the split that holds nothing, as small data may leave one; stdin aside."""
+    train, validation = named_texts(recipe)
+    if isinstance(train, Part) and isinstance(validation, Part):
+        n_bytes = train.source.n_bytes()
+        if n_bytes is not None and n_bytes <= SMALL_DATA:
+            for part in (train, validation):
+                next(part.pieces())
+
+
 def _pretrain_sizes(recipe: Recipe, store: Path) -> tuple[ModelConfig, float | None]:
     """The model's configuration as far as it is known now, and about how many tokens the data have."""
     assert recipe.model is not None
     assert recipe.tokenizer is not None
+    refuse_empty_parts(recipe)
     sample, n_bytes = _sample(recipe)
     settings = recipe.tokenizer
     per_token = BYTES_PER_TOKEN

@@ -88,12 +88,21 @@ def prepare_in_cache(recipe: Recipe, store: Path, resumption: Resumption | None,
 
 
 def open_texts(recipe: Recipe, cache: Path) -> tuple[Source | Part, Source | Part | None]:
-    """The training and the validation text that the recipe names; pipes are copied to `cache` so they can be reread."""
+    """`named_texts`; pipes are copied to `cache` so they can be reread."""
+    train, validation = named_texts(recipe)
+    if isinstance(train, Part) and isinstance(validation, Part):
+        source = train.source.spooled(cache)
+        return replace(train, source=source), replace(validation, source=source)
+    return train.spooled(cache), validation.spooled(cache) if validation is not None else None
+
+
+def named_texts(recipe: Recipe) -> tuple[Source | Part, Source | Part | None]:
+    """The training and the validation text that the recipe names."""
     d = recipe.data
     if d.validation is None and d.validation_fraction == 0:
-        return open_source(d.train, field=d.field, stories=d.stories, seed=d.seed).spooled(cache), None
+        return open_source(d.train, field=d.field, stories=d.stories, seed=d.seed), None
     # With a validation source of its own the fraction has no say, but it must still be one.
-    train, validation = open_split(
+    return open_split(
         d.train,
         d.validation,
         fraction=d.validation_fraction or 0.05,
@@ -101,12 +110,6 @@ def open_texts(recipe: Recipe, cache: Path) -> tuple[Source | Part, Source | Par
         stories=d.stories,
         seed=d.seed,
     )
-    if isinstance(train, Part) and isinstance(validation, Part):
-        source = train.source.spooled(cache)
-        return replace(train, source=source), replace(validation, source=source)
-    assert isinstance(train, Source)
-    assert isinstance(validation, Source)
-    return train.spooled(cache), validation.spooled(cache)
 
 
 def get_tokenizer(

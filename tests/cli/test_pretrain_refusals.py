@@ -55,6 +55,18 @@ def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(f
     assert not (place / "runs" / "tiny").exists()
 
 
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_a_run_and_its_plan_agree_on_what_can_be_held_out(flags, pretrain, place):
+    (place / "big.txt").write_text("some words to learn from. " * 200)
+    (place / "in.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n{"text": "three"}\n')
+    share = ("--set", "data.validation_fraction=0.02")
+    refused = pretrain("--set", "data.train=in.jsonl", *share, *flags)
+    assert refused.code == 4
+    assert "leaves nothing to read" in refused.err
+    done = pretrain("--set", 'data.train=["big.txt","in.jsonl"]', *share, *flags)
+    assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize("what", ["missing", "directory", "empty"])
 def test_bad_data_is_one_clear_line(what, pretrain, place):
     (place / "empty").write_text("")

@@ -49,6 +49,20 @@ def test_more_records_move_none_to_the_other_side(tmp_path):
     assert set(texts(few)) == set(texts(more)) & {f"r{i}" for i in range(100)}
 
 
+def test_text_beside_a_few_records_is_held_out_by_place(tmp_path):
+    text = "".join(f"word{i} " for i in range(3000))
+    (tmp_path / "a.txt").write_text(text)
+    records(tmp_path / "b.jsonl", ["one", "two", "three"])
+    (tmp_path / "c.txt").write_text("the end")
+    train, validation = open_split([tmp_path / "a.txt", tmp_path / "b.jsonl", tmp_path / "c.txt"], fraction=0.02)
+    held_out = [t for t in texts(validation) if t not in ("one", "two", "three")]
+    kept = [t for t in texts(train) if t not in ("one", "two", "three")]
+    assert held_out[-1] == "the end"
+    assert "".join(kept + held_out) == text + "the end"
+    assert len("".join(held_out)) == pytest.approx(0.02 * len(text), rel=0.01)
+    assert sorted(set(texts(train) + texts(validation)) - {*kept, *held_out}) == ["one", "three", "two"]
+
+
 def test_validation_stories_are_others_and_stay_when_more_are_trained_on():
     train, validation = open_split("stories", stories=100, fraction=0.2)
     _, bigger = open_split("stories", stories=200, fraction=0.1)
