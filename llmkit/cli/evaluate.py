@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from llmkit.cli import options
-from llmkit.cli.models import CLASSIFY, FILL_MASK, GENERATE, JOBS, Job, load_model
+from llmkit.cli.models import CLASSIFY, FILL_MASK, GENERATE, JOBS, Job, load_model, say
 from llmkit.cli.output import json_text
 from llmkit.cli.page import write_raw
 from llmkit.errors import CheckFailed, InputRefused, UsageError
@@ -78,11 +78,16 @@ def evaluate(
     model's context that begin --stride tokens apart, each token scored once. Encoders trained with masks: the same of
     15 % of the tokens, hidden at places that --seed fixes. Classifiers: accuracy, macro F1 and the confusion table.
     """
+    from llmkit.checkpoint.refs import default_store, reference
     from llmkit.render.console import is_terminal
 
-    if not files:
-        print("usage: llmkit evaluate FILE...\nmore: llmkit evaluate --help", file=sys.stderr)
+    if not files and (sys.stdin is None or is_terminal(sys.stdin)):
+        print(
+            "usage: llmkit evaluate FILE...\n       llmkit evaluate < text.txt\nmore: llmkit evaluate --help",
+            file=sys.stderr,
+        )
         raise typer.Exit(2)
+    files = files or ["-"]
     limits = [_limit(text, "accuracy", 1) for text in at_least or ()] + [_limit(t, "loss", -1) for t in at_most or ()]
     jobs = _jobs(files, field, label) if model is None else JOBS
     path, loaded = load_model(model, store, jobs, quiet=quiet, device=device)
@@ -102,11 +107,13 @@ def evaluate(
     found: list[Score] = []
     for name in files:
         found.append(score(name))
+        if not quiet and (unknown := found[-1].details.get("n_unknown")):
+            say(_lost(name, unknown))
         if not as_json:
             show = _shown if is_terminal(sys.stdout) else _row
             write_raw(show(found[-1]))
     if as_json:
-        write_raw(json_text(_body(found, task, path), allow_nan=False) + "\n")
+        write_raw(json_text(_body(found, task, reference(path, default_store(store))), allow_nan=False) + "\n")
     _check(found, limits)
 
 
@@ -163,6 +170,11 @@ def _labels(loaded: Loaded, name: str, text: str | None, pair: str | None, label
     return Score(name, {"accuracy": result.accuracy, "macro_f1": result.macro_f1}, result.as_json())
 
 
+def _lost(name: str, unknown: int) -> str:
+    what = f"{unknown:,} character{'s have' if unknown > 1 else ' has'} no token in this model's tokenizer"
+    return f'warning: {name}: {what}; guessing "unknown" is easy, so these figures compare with no other tokenizer\'s'
+
+
 def _documents(name: str, field: str | None) -> Iterable[tuple[str, bool]]:
     from llmkit.data.sources import open_source
 
@@ -198,12 +210,12 @@ def _shown(score: Score) -> str:
     return "\n".join([head, *figures]) + "\n"
 
 
-def _body(found: list[Score], task: str, path: Path) -> dict[str, Any]:
+def _body(found: list[Score], task: str, model: str) -> dict[str, Any]:
     files = [
         {"file": score.file, **{k: v if math.isfinite(v) else None for k, v in score.metrics.items()}, **_plain(score)}
         for score in found
     ]
-    return {"schema": "llmkit/evaluate/1", "model": str(path), "task": task, "files": files}
+    return {"schema": "llmkit/evaluate/1", "model": model, "task": task, "files": files}
 
 
 def _plain(score: Score) -> dict[str, Any]:

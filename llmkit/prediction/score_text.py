@@ -28,7 +28,8 @@ _ROWS_AHEAD = 64  # rows sorted by length together
 class TextScore:
     """Sums over a text. nats: of cross-entropy; n_scored: tokens it is over; n_hits: of them, guessed right.
 
-    n_bytes: bytes of text that the scored tokens stand for (next tokens only).
+    n_bytes: bytes of text that the scored tokens stand for (next tokens only). n_unknown: characters of the text that
+    the tokenizer has no token for; what the model knows of them is not measured.
     """
 
     nats: float = 0.0
@@ -37,6 +38,7 @@ class TextScore:
     n_tokens: int = 0
     n_bytes: int = 0
     n_documents: int = 0
+    n_unknown: int = 0
 
     @property
     def loss(self) -> float:
@@ -53,7 +55,7 @@ class TextScore:
 
     @property
     def bits_per_byte(self) -> float:
-        """Comparable between tokenizers, unlike loss and perplexity."""
+        """Comparable between tokenizers, unlike loss and perplexity, where no character is unknown."""
         return self.nats / math.log(2) / self.n_bytes if self.n_bytes else math.nan
 
 
@@ -81,7 +83,7 @@ def score_next_tokens(
     score = TextScore()
 
     def rows() -> Iterator[_Row]:
-        for ids, n_bytes in _documents(tokenizer, documents):
+        for ids, n_bytes in _documents(tokenizer, documents, score):
             score.n_documents += 1
             score.n_tokens += len(ids)
             score.n_bytes += n_bytes - (0 if begin is not None else len(tokenizer.decode_bytes(ids[:1])))
@@ -109,7 +111,7 @@ def score_hidden_tokens(
     score = TextScore()
 
     def rows() -> Iterator[_Row]:
-        for ids, _ in _documents(tokenizer, documents):
+        for ids, _ in _documents(tokenizer, documents, score):
             score.n_documents += 1
             score.n_tokens += len(ids)
             for start in range(0, len(ids), room):
@@ -126,8 +128,10 @@ def score_hidden_tokens(
     return score
 
 
-def _documents(tokenizer: Tokenizer, pieces: Iterable[tuple[str, bool]]) -> Iterator[tuple[list[int], int]]:
-    """(ids, bytes of text) of each document; texts without a token are passed over."""
+def _documents(
+    tokenizer: Tokenizer, pieces: Iterable[tuple[str, bool]], score: TextScore
+) -> Iterator[tuple[list[int], int]]:
+    """(ids, bytes of text) of each document; texts without a token are passed over. Counts what is unknown."""
     ids: list[int] = []
     size = 0
     for text, is_first in pieces:
@@ -135,10 +139,26 @@ def _documents(tokenizer: Tokenizer, pieces: Iterable[tuple[str, bool]]) -> Iter
             yield ids, size
         if is_first:
             ids, size = [], 0
-        ids += tokenizer.encode(text)
+        found = tokenizer.encode(text)
+        ids += found
+        score.n_unknown += unknown_characters(tokenizer, text, found)
         size += len(text.encode("utf-8", "surrogatepass"))
     if ids:
         yield ids, size
+
+
+def unknown_characters(tokenizer: Tokenizer, text: str, ids: list[int]) -> int:
+    """How many characters of `text`, white space aside, stand behind no token but the unknown one in its `ids`."""
+    unknown = tokenizer.unk_id
+    if tokenizer.is_lossless or (unknown is not None and unknown not in ids):
+        return 0
+    spans = [(start, end) for i, start, end in tokenizer.encode_offsets(text) if i == unknown or unknown is None]
+    marked = bytearray(len(text))
+    for start, end in spans:
+        marked[start:end] = b"\1" * (end - start)
+    # Without an unknown token, what has no token leaves no trace.
+    wanted = 0 if unknown is None else 1
+    return sum(mark == wanted and not char.isspace() for mark, char in zip(marked, text, strict=True))
 
 
 def _sliding(sequence: list[int], context: int, stride: int) -> Iterator[_Row]:

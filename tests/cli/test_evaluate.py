@@ -67,6 +67,28 @@ def test_several_files_are_scored_one_by_one_and_stdin_is_a_file(llmkit, text, t
     assert first["nats"] == third["nats"]
 
 
+def test_a_pipe_is_read_without_being_named_and_a_terminal_gets_the_usage(llmkit, on_terminal, text):
+    piped = llmkit("evaluate", "--model", "gpt", stdin=TEXT.encode())
+    named = llmkit("evaluate", text, "--model", "gpt")
+    assert piped.code == 0
+    assert piped.out.replace(b"-\t", b"") == named.out.replace(f"{text}\t".encode(), b"")
+    alone = on_terminal("evaluate", "--model", "gpt")
+    assert (alone.code, alone.err.startswith("usage: llmkit evaluate")) == (2, True)
+
+
+@pytest.mark.parametrize(("model", "told"), [("bert", True), ("gpt", False)])
+def test_characters_without_a_token_are_counted_and_said(llmkit, model, told):
+    run = llmkit("evaluate", "--model", model, "--json", stdin="the cat Ω Ωmega sat on the mat Ω\n".encode())
+    (found,) = body(run)["files"]
+    assert found["n_unknown"] == (7 if told else 0)
+    assert ("7 characters have no token" in run.err) is told
+    assert not llmkit("evaluate", "--model", model, "-q", stdin="the cat Ω\n".encode()).err
+
+
+def test_json_names_the_model_as_a_user_would(llmkit, text):
+    assert body(llmkit("evaluate", text, "--json"))["model"] == "gpt"
+
+
 @pytest.mark.parametrize(
     ("limits", "code"),
     [
@@ -99,7 +121,7 @@ def test_a_terminal_shows_how_it_was_measured(on_terminal, text, table):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ((), 2, "usage: llmkit evaluate"),
+        ((), 4, "stdin is empty"),
         (("nowhere.txt",), 74, "nowhere.txt"),
         (("text.txt", "--model", "moods"), 4, "not a table"),
     ],

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from llmkit.errors import InputRefused
 from llmkit.models.registry import load_family
-from llmkit.prediction.score_text import score_hidden_tokens, score_next_tokens
+from llmkit.prediction.score_text import score_hidden_tokens, score_next_tokens, unknown_characters
 
 CONTEXT = 16
 
@@ -104,3 +104,12 @@ def test_a_model_that_computes_nan_has_no_score(gpt):
         next(model.parameters()).fill_(math.nan)
     with pytest.raises(InputRefused, match="not finite"):
         score_next_tokens(model, tokenizer, [("the cat sat", True)])
+
+
+@pytest.mark.parametrize(("algorithm", "lost"), [("bpe", 0), ("wordpiece", 3), ("unigram", 3), ("char", 3)])
+def test_characters_without_a_token_are_counted_by_every_kind_of_tokenizer(algorithm, lost):
+    from llmkit.tokenization.train import train
+
+    tokenizer = train(["the cat sat on the mat"] * 20, algorithm=algorithm, vocab_size=300)
+    for text, expected in (("the cat ΩΩ sat Ω\n on", lost), ("the cat sat", 0), ("", 0)):
+        assert unknown_characters(tokenizer, text, tokenizer.encode(text)) == expected
