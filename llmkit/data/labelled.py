@@ -136,23 +136,23 @@ def read_table(
     held_out: bool = False,
     errors: Errors = "strict",
 ) -> Table:
-    """Read one labelled table, or (path "stories") texts and moods of `stories` built-in stories.
+    """Read one labelled table, "-" being stdin, or (path "stories") texts and moods of `stories` built-in stories.
 
     text, pair, label: column names; where None, the usual names are looked for. labels: those of the training table, in
     its order, when this is a validation table. held_out: take the validation stories. Rows without text are left out
     and counted. Raises UsageError when a column cannot be found (the message lists them), InputRefused naming file and
     line for a broken row or a label that `labels` lacks.
     """
-    name = os.fspath(path)
-    if name == STORIES:
+    if (name := os.fspath(path)) == STORIES:
         return _story_table(stories, seed, VALIDATION_STORIES if held_out else 0, labels)
     source = open_source(name, errors=errors)
     if len(source.files) != 1:
         raise UsageError(f"{name} names {len(source.files)} files where one table is expected", "name one of them")
     file = source.files[0]
-    if file == STDIN or kind_of(file) == "text":
+    name = shown(file)
+    if file != STDIN and kind_of(file) == "text":
         raise InputRefused(
-            f"{shown(file)}: not a table by its name", "tables end in .tsv, .csv, .jsonl or .json (also .gz, .zst)"
+            f"{name}: not a table by its name", "tables end in .tsv, .csv, .jsonl or .json (also .gz, .zst)"
         )
     found = read_rows(file, errors)
     head = next(found, None)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
-from llmkit.data.text_in import MAX_RECORD, Errors, shown, text_chunks, text_lines
+from llmkit.data.text_in import MAX_RECORD, STDIN, Errors, shown, text_chunks, text_lines
 from llmkit.errors import InputRefused
 
 Row = dict[str, object]
+Line = tuple[int, str]
 MAX_JSON = 1 << 28
 """Characters a .json file (read whole) may have; larger ones belong in .jsonl."""
 
@@ -29,20 +31,33 @@ def kind_of(path: Path) -> str:
 def read_rows(path: Path, errors: Errors = "strict") -> Iterator[tuple[int, Row]]:
     """(line, row) of each record; tables need a header line, JSON records may also be plain strings (column "text").
 
-    TSV has no quoting, so a quotation mark is a quotation mark; CSV is quoted as usual and checked strictly.
+    TSV has no quoting, so a quotation mark is a quotation mark; CSV is quoted as usual and checked strictly. Stdin has
+    no name to tell its kind, so its first line does: a { makes it JSONL, a tab TSV, and anything else CSV.
     Raises InputRefused naming file and line.
     """
     kind = kind_of(path)
-    if kind == "jsonl":
-        return read_jsonl(path, errors)
     if kind == "json":
         return _json(path, errors)
+    lines = text_lines(path, errors)
+    if path == STDIN:
+        kind, lines = _told_by_first_line(lines)
+    if kind == "jsonl":
+        return _jsonl(path, lines)
     if kind == "csv":
-        return _table(path, _csv(path, errors))
-    return _table(path, ((n, line.split("\t")) for n, line in text_lines(path, errors) if line))
+        return _table(path, _csv(path, lines), "CSV text that holds commas must be quoted")
+    return _table(path, ((n, line.split("\t")) for n, line in lines if line), "is a tab missing, or one too many?")
 
 
-def _table(path: Path, lines: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, Row]]:
+def _told_by_first_line(lines: Iterator[Line]) -> tuple[str, Iterator[Line]]:
+    """The kind of a table without a name, and all its lines."""
+    first = next(((number, line) for number, line in lines if line.strip()), None)
+    if first is None:
+        return "csv", lines
+    kind = "jsonl" if first[1].lstrip().startswith("{") else "tsv" if "\t" in first[1] else "csv"
+    return kind, chain([first], lines)
+
+
+def _table(path: Path, lines: Iterable[tuple[int, list[str]]], hint: str) -> Iterator[tuple[int, Row]]:
     header: list[str] = []
     for number, cells in lines:
         if not header:
@@ -52,20 +67,15 @@ def _table(path: Path, lines: Iterable[tuple[int, list[str]]]) -> Iterator[tuple
                 raise InputRefused(f"{shown(path)}:{number}: column {twice!r} is named twice in the header")
             continue
         if len(cells) != len(header):
-            raise InputRefused(
-                f"{shown(path)}:{number}: {len(cells)} columns where the header has {len(header)}",
-                "CSV text that holds commas must be quoted"
-                if kind_of(path) == "csv"
-                else "is a tab missing, or one too many?",
-            )
+            raise InputRefused(f"{shown(path)}:{number}: {len(cells)} columns where the header has {len(header)}", hint)
         yield number, dict(zip(header, cells, strict=True))
 
 
-def _csv(path: Path, errors: Errors) -> Iterator[tuple[int, list[str]]]:
+def _csv(path: Path, lines: Iterator[Line]) -> Iterator[tuple[int, list[str]]]:
     started = 1
     previous = csv.field_size_limit(MAX_RECORD)
     # The csv module wants line ends kept, else a quoted newline is lost.
-    reader = csv.reader((line + "\n" for _, line in text_lines(path, errors)), strict=True)
+    reader = csv.reader((line + "\n" for _, line in lines), strict=True)
     try:
         for cells in reader:
             if cells:
@@ -81,7 +91,11 @@ def _csv(path: Path, errors: Errors) -> Iterator[tuple[int, list[str]]]:
 
 def read_jsonl(path: Path, errors: Errors = "strict") -> Iterator[tuple[int, Row]]:
     """`read_rows` for JSONL, whatever the file is called."""
-    for number, line in text_lines(path, errors):
+    return _jsonl(path, text_lines(path, errors))
+
+
+def _jsonl(path: Path, lines: Iterator[Line]) -> Iterator[tuple[int, Row]]:
+    for number, line in lines:
         if line.strip():
             try:
                 record = json.loads(line)

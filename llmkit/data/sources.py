@@ -137,7 +137,9 @@ class Source:
             if column is None:
                 column = _text_column(path, list(row))
             if column not in row:
-                raise InputRefused(
+                # Missing from the start, it is the name that is wrong; missing further on, the record.
+                refused = InputRefused if count else UsageError
+                raise refused(
                     f"{shown(path)}:{number}: no field {column!r}; there is: {', '.join(map(str, row)) or 'nothing'}",
                     _field_hint(column, list(row)),
                 )
@@ -266,7 +268,7 @@ def _text_column(path: Path, names: list[str]) -> str:
         return "text"
     if len(names) == 1:
         return names[0]
-    raise InputRefused(
+    raise UsageError(
         f"{shown(path)}: which field holds the text? there is: {', '.join(map(str, names)) or 'nothing'}",
         "say so, as in --set data.field=NAME",
     )

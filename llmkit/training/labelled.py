@@ -73,8 +73,10 @@ def is_encoder(path: Path, config: dict[str, Any]) -> bool:
 def prepare_labelled(recipe: Recipe, base: Path, test: str | None, *, say: Say) -> LabelledText:
     """Read the tables the recipe names, and hold out a part if no validation table is given."""
     tokenizer = Tokenizer.from_file(base)
-    train, validation = read_tables(recipe)
     d = recipe.data
+    if test == "-" and ("-" in (d.train, d.validation) or d.train == ["-"]):
+        raise UsageError("--test is stdin, and so are the data to train with", "name a file for one of them")
+    train, validation = read_tables(recipe)
     told = read_table(test, text=d.text, pair=d.pair, label=d.label, labels=train.labels) if test else None
     for what, table in (("training", train), ("validation", validation), ("test", told)):
         if table is not None:

@@ -48,7 +48,8 @@ def finetune(llmkit, place, small_store):
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (place / "base" / file).write_bytes((small_store / "bert" / file).read_bytes())
     base = str(place / "base")
-    return lambda *flags, recipe="tiny.yaml": llmkit("finetune", recipe, "--store", "runs", "--model", base, *flags)
+    command = ("--store", "runs", "--model", base)
+    return lambda *flags, recipe="tiny.yaml", **how: llmkit("finetune", recipe, *command, *flags, **how)
 
 
 def test_texts_and_labels_become_a_classifier_that_predict_uses(finetune, llmkit, place):
@@ -121,6 +122,26 @@ def test_columns_are_found_or_asked_for(finetune, place):
     assert asked.code == 2
     assert "which column holds the text? there is: words, mark" in asked.err
     assert finetune("--set", "data.text=words", "--set", "data.label=mark").code == 0
+
+
+def test_a_table_can_come_from_stdin_and_resumes_with_the_same_one(finetune, place):
+    data = (place / "train.tsv").read_bytes()
+    from_stdin = ("--set", "data.train=-")
+    done = finetune(*from_stdin, stdin=data)
+    assert done.code == 0, done.err
+    assert "training: stdin: " in done.err
+    longer = (*from_stdin, "--set", "train.steps=14", "--allow-change", "train.steps")
+    other = finetune(*longer, stdin=data.replace(b"cat", b"cow"))
+    assert other.code == 4
+    assert "the training text is not the one" in other.err
+    assert finetune(*longer, stdin=data).code == 0
+
+
+def test_stdin_is_read_for_one_purpose_only(finetune):
+    for other in (("--test", "-"), ("--set", "data.validation=-")):
+        refused = finetune("--set", "data.train=-", *other, stdin=b"text\tlabel\na\tb\n")
+        assert refused.code == 2
+        assert "is stdin, and so" in refused.err
 
 
 def test_one_label_is_nothing_to_learn(finetune, place):

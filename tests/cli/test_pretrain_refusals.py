@@ -67,6 +67,16 @@ def test_a_run_and_its_plan_agree_on_what_can_be_held_out(flags, pretrain, place
     assert done.code == 0, done.err
 
 
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_a_column_that_must_be_named_is_wrong_use_for_both_commands(command, llmkit, place):
+    (place / "u.csv").write_text("foo,bar\nx,1\ny,2\n")
+    recipe = {"pretrain": "tiny.yaml", "finetune": "sst2"}[command]
+    base = () if command == "pretrain" else ("--model", "bert")
+    refused = llmkit(command, recipe, "--run", "u", *base, "--set", "data.train=u.csv")
+    assert refused.code == 2
+    assert "there is: foo, bar" in refused.err
+
+
 @pytest.mark.parametrize("what", ["missing", "directory", "empty"])
 def test_bad_data_is_one_clear_line(what, pretrain, place):
     (place / "empty").write_text("")

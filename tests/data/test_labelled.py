@@ -1,4 +1,5 @@
 import gzip
+import io
 
 import pytest
 
@@ -40,6 +41,18 @@ def test_quotation_marks_in_tsv_swallow_no_rows(tmp_path):
 def test_csv_cells_may_hold_commas_and_line_ends(tmp_path):
     found = read_table(table(tmp_path, "a.csv", 'text,label\n"a, b\nc",1\nplain,0\n'))
     assert [(row.text, row.line) for row in found.rows] == [("a, b\nc", 2), ("plain", 4)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    ['{"label": "b", "text": "x, y"}\n{"label": "a", "text": "z"}\n', "text\tlabel\nx, y\tb\nz\ta\n",
+     'text,label\n"x, y",b\nz,a\n'],
+)  # fmt: skip
+def test_the_first_line_of_stdin_tells_what_kind_of_table_it_is(data, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data.encode()))))
+    found = read_table("-")
+    assert found.name == "stdin"
+    assert [(row.text, found.labels[row.label]) for row in found.rows] == [("x, y", "b"), ("z", "a")]
 
 
 def test_unknown_columns_are_asked_for_with_what_there_is(tmp_path):

@@ -86,9 +86,9 @@ def test_the_text_field_is_found_or_asked_for_with_what_there_is(tmp_path):
     two.write_text('{"title": "t", "body": "b"}\n')
     assert documents(one) == ["only"]
     assert documents(two, field="body") == ["b"]
-    with pytest.raises(InputRefused, match=r"which field.*title, body"):
+    with pytest.raises(UsageError, match=r"which field.*title, body"):
         documents(two)
-    with pytest.raises(InputRefused, match=r"two.jsonl:1: no field 'bod'.*title, body") as e:
+    with pytest.raises(UsageError, match=r"two.jsonl:1: no field 'bod'.*title, body") as e:
         documents(two, field="bod")
     assert "body" in e.value.hint
 
