@@ -11,6 +11,7 @@ from pathlib import Path
 
 from llmkit.data.text_in import MAX_RECORD, STDIN, shown, text_lines
 from llmkit.errors import InputRefused
+from llmkit.tokenization.byte_input import PARQUET, refused_parquet
 
 PATIENCE = 0.02
 """Seconds to wait for more lines before answering those at hand."""
@@ -35,7 +36,10 @@ def read_stdin_text() -> str:
     if sys.stdin is None:
         return ""
     try:
-        return sys.stdin.buffer.read().decode("utf-8")
+        data = sys.stdin.buffer.read()
+        if data.startswith(PARQUET):
+            raise refused_parquet("stdin")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputRefused(f"stdin: byte {error.start} is not valid UTF-8", "convert it: iconv -t UTF-8") from None
 
@@ -59,6 +63,8 @@ def _paced(descriptor: int, size: int) -> Iterator[list[tuple[int, str]]]:
             yield group
             group = []
         block = os.read(descriptor, 1 << 16)
+        if number == held == 0 and block.startswith(PARQUET):
+            raise refused_parquet("stdin")
         first, *following = block.split(b"\n")
         unfinished.append(first)
         held += len(first)

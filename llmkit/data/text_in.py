@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
+from llmkit.tokenization.byte_input import FROM_PARQUET, PARQUET
 
 Errors = Literal["strict", "replace"]
 STDIN = Path("-")
@@ -25,7 +26,7 @@ MAX_RECORD = 1 << 26
 """Characters allowed on one line of a record file (JSONL, TSV, CSV); plain text has no such bound."""
 
 _MAGIC = {
-    b"PAR1": ("a Parquet file", "export it as .jsonl"),
+    PARQUET: ("a Parquet file", FROM_PARQUET),
     b"PK\x03\x04": ("a zip archive", "unpack it first"),
     b"BZh": ("bzip2 data", "unpack it first: bunzip2"),
     b"\xfd7zXZ\x00": ("xz data", "unpack it first: unxz"),

@@ -15,6 +15,12 @@ from llmkit.errors import InputRefused, StorageError, UsageError
 BLOCK = 1 << 16
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # neither can start UTF-8 text
 
+PARQUET = b"PAR1"  # how every such file begins
+FROM_PARQUET = (
+    'convert it to JSON lines: python -c "import pandas; '
+    "pandas.read_parquet('IN').to_json('OUT.jsonl', orient='records', lines=True)\""
+)
+
 
 def shown(name: str) -> str:
     """The name of an input in messages."""
@@ -41,9 +47,16 @@ def byte_blocks(name: str) -> Iterator[bytes]:
         raise StorageError(f"cannot read {name!r}: {error}") from None
 
 
+def refused_parquet(name: str) -> InputRefused:
+    """The error for a table where text is read; `name` as messages show it."""
+    return InputRefused(f"{name} is a Parquet file, not UTF-8 text", FROM_PARQUET)
+
+
 def _blocks(name: str, file: Any) -> Iterator[bytes]:
     try:
         head = file.peek(4)[:4] if isinstance(file, io.BufferedReader) else b""
+        if head == PARQUET:
+            raise refused_parquet(shown(name))
         if head.startswith(_GZIP):
             file = gzip.GzipFile(fileobj=file)
         elif head.startswith(_ZSTD):
@@ -56,6 +69,8 @@ def _blocks(name: str, file: Any) -> Iterator[bytes]:
         raise
     except OSError as error:
         raise StorageError(f"cannot read {shown(name)}: {(error.strerror or str(error)).lower()}") from None
+    except InputRefused:
+        raise
     except Exception as error:
         if type(error).__name__ != "ZstdError":
             raise

@@ -74,3 +74,25 @@ def test_files_are_read_in_full_groups(tmp_path):
     file = tmp_path / "lines.txt"
     file.write_text("a\nb\nc")
     assert list(lines.windows(file, 2)) == [[(1, "a"), (2, "b")], [(3, "c")]]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("tokenize", "--count", "-t", "gpt", "{file}"), ("tokenize", "--errors", "replace", "-t", "gpt"),
+        ("tokenize", "-t", "gpt", "--jsonl"), ("train-bpe", "{file}", "--out", "{out}"),
+        ("evaluate", "-m", "gpt", "{file}"), ("evaluate", "-m", "gpt"), ("predict", "fill-mask", "-m", "bert"),
+        ("predict", "fill-mask", "-m", "bert", "--jsonl", "{file}"), ("generate", "-m", "gpt", "--prompt", "-"),
+        ("inspect", "gpt", "--text", "-"),
+        ("pretrain", "gpt-mini", "--dry-run", "--set", "data.train={file}"),
+    ],
+)  # fmt: skip
+def test_a_parquet_file_is_refused_in_one_line_with_the_way_out_wherever_text_is_read(llmkit, tmp_path, command):
+    table = b"PAR1\x15\x04\x15\x10\xff\xfe\x00abc\nPAR1"
+    file = tmp_path / "rows.parquet"
+    file.write_bytes(table)
+    run = llmkit(*(word.format(file=file, out=tmp_path / "out") for word in command), stdin=table)
+    assert run.code == 4
+    assert " is a Parquet file, not UTF-8 text" in run.err
+    assert "to_json" in run.err
+    assert not run.out
