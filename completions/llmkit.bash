@@ -6,103 +6,103 @@ _llmkit_at() {
     case $1 in
     '')
         children='tokenize train-bpe pretrain finetune generate inspect bench predict evaluate store recipe completion' arguments=''
-        options='--help --color --debug --trust-tokenizer --version' takes=' --color '
+        options='-h --help --color --debug --trust-tokenizer --version -V' takes=' --color '
         ;;
     'tokenize')
         children='' arguments='tokenize:0+'
-        options='--help --ids --tokens --offsets --count --jsonl --decode --out --field --tokenizer -t --add-special --errors --force --json --store --quiet -q' takes=' --out --field --tokenizer -t --errors --store '
+        options='-h --help --ids --tokens --offsets --count --jsonl --decode --out --field --tokenizer -t --add-special --errors --force --json --store --quiet -q' takes=' --out --field --tokenizer -t --errors --store '
         ;;
     'train-bpe')
         children='' arguments='train-bpe:0+'
-        options='--help --vocab-size --algorithm -a --name --out --special --lowercase --cased --field --errors --force --json --store --quiet -q' takes=' --vocab-size --algorithm -a --name --out --special --field --errors --store '
+        options='-h --help --vocab-size --algorithm -a --name --out --special --lowercase --cased --field --errors --force --json --store --quiet -q' takes=' --vocab-size --algorithm -a --name --out --special --field --errors --store '
         ;;
     'pretrain')
         children='' arguments='pretrain:0'
-        options='--help --set --run --store --dry-run --allow-change --device --json --quiet -q' takes=' --set --run --store --allow-change --device '
+        options='-h --help --set --run --store --dry-run --allow-change --device --json --quiet -q' takes=' --set --run --store --allow-change --device '
         ;;
     'finetune')
         children='' arguments='finetune:0'
-        options='--help --set --model -m --test --run --store --dry-run --allow-change --device --json --quiet -q' takes=' --set --model -m --test --run --store --allow-change --device '
+        options='-h --help --set --model -m --test --run --store --dry-run --allow-change --device --json --quiet -q' takes=' --set --model -m --test --run --store --allow-change --device '
         ;;
     'generate')
         children='' arguments=''
-        options='--help --prompt -p --model -m --store -n --n --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --stop --seed --echo --logprobs --json --jsonl --field --batch-size --device --dtype --quiet -q' takes=' --prompt -p --model -m --store -n --n --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --stop --seed --jsonl --field --batch-size --device --dtype '
+        options='-h --help --prompt -p --model -m --store -n --n --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --stop --seed --echo --logprobs --json --jsonl --field --batch-size --device --dtype --quiet -q' takes=' --prompt -p --model -m --store -n --n --max-tokens --temperature --top-k --top-p --min-p --repetition-penalty --stop --seed --jsonl --field --batch-size --device --dtype '
         ;;
     'inspect')
         children='' arguments='inspect:0'
-        options='--help --depth --columns --verify --stats --diff --neighbors --text --layer --head --all-heads --query --hide-sink --window --scale --top --all --save --svg --store --device --json --quiet -q' takes=' --depth --columns --diff --neighbors --text --layer --head --query --window --scale --top --save --svg --store --device '
+        options='-h --help --depth --columns --verify --stats --diff --neighbors --text --layer --head --all-heads --query --hide-sink --window --scale --top --all --save --svg --store --device --json --quiet -q' takes=' --depth --columns --diff --neighbors --text --layer --head --query --window --scale --top --save --svg --store --device '
         ;;
     'bench')
         children='' arguments='bench:0'
-        options='--help --model -m --shape --batch-size --trials --baseline --fail-over --store --device --json --quiet -q' takes=' --model -m --shape --batch-size --trials --baseline --fail-over --store --device '
+        options='-h --help --model -m --shape --batch-size --trials --baseline --fail-over --store --device --json --quiet -q' takes=' --model -m --shape --batch-size --trials --baseline --fail-over --store --device '
         ;;
     'predict')
         children='fill-mask classify' arguments=''
-        options='--help' takes='  '
+        options='-h --help' takes='  '
         ;;
     'predict fill-mask')
         children='' arguments='predict/fill-mask:0+'
-        options='--help --top --model -m --store --json --jsonl --field --device --quiet -q' takes=' --top --model -m --store --jsonl --field --device '
+        options='-h --help --top --model -m --store --json --jsonl --field --device --quiet -q' takes=' --top --model -m --store --jsonl --field --device '
         ;;
     'predict classify')
         children='' arguments='predict/classify:0+'
-        options='--help --model -m --store --json --jsonl --field --pair --device --quiet -q' takes=' --model -m --store --jsonl --field --pair --device '
+        options='-h --help --model -m --store --json --jsonl --field --pair --device --quiet -q' takes=' --model -m --store --jsonl --field --pair --device '
         ;;
     'evaluate')
         children='' arguments='evaluate:0+'
-        options='--help --model -m --store --field --pair --label --stride --min --max --json --seed --device --quiet -q' takes=' --model -m --store --field --pair --label --stride --min --max --seed --device '
+        options='-h --help --model -m --store --field --pair --label --stride --min --max --json --seed --device --quiet -q' takes=' --model -m --store --field --pair --label --stride --min --max --seed --device '
         ;;
     'store')
         children='ls show verify diff prune export' arguments=''
-        options='--help' takes='  '
+        options='-h --help' takes='  '
         ;;
     'store ls')
         children='' arguments='store/ls:0'
-        options='--help --store --json' takes=' --store '
+        options='-h --help --store --json' takes=' --store '
         ;;
     'store show')
         children='' arguments='store/show:0'
-        options='--help --store --json' takes=' --store '
+        options='-h --help --store --json' takes=' --store '
         ;;
     'store verify')
         children='' arguments='store/verify:0+'
-        options='--help --store --json --quiet -q' takes=' --store '
+        options='-h --help --store --json --quiet -q' takes=' --store '
         ;;
     'store diff')
         children='' arguments='store/diff:0 store/diff:1'
-        options='--help --store --json --quiet -q' takes=' --store '
+        options='-h --help --store --json --quiet -q' takes=' --store '
         ;;
     'store prune')
         children='' arguments='store/prune:0'
-        options='--help --keep --store --dry-run --json' takes=' --keep --store '
+        options='-h --help --keep --store --dry-run --json' takes=' --keep --store '
         ;;
     'store export')
         children='' arguments='store/export:0 store/export:1'
-        options='--help --store --dtype --json' takes=' --store --dtype '
+        options='-h --help --store --dtype --json' takes=' --store --dtype '
         ;;
     'recipe')
         children='ls show validate schema' arguments=''
-        options='--help' takes='  '
+        options='-h --help' takes='  '
         ;;
     'recipe ls')
         children='' arguments=''
-        options='--help --json' takes='  '
+        options='-h --help --json' takes='  '
         ;;
     'recipe show')
         children='' arguments='recipe/show:0'
-        options='--help --set --resolved --origin --json' takes=' --set '
+        options='-h --help --set --resolved --origin --json' takes=' --set '
         ;;
     'recipe validate')
         children='' arguments='recipe/validate:0+'
-        options='--help --set --json' takes=' --set '
+        options='-h --help --set --json' takes=' --set '
         ;;
     'recipe schema')
         children='' arguments='recipe/schema:0'
-        options='--help --family --json' takes=' --family '
+        options='-h --help --family --json' takes=' --family '
         ;;
     'completion')
         children='' arguments='completion:0'
-        options='--help' takes='  '
+        options='-h --help' takes='  '
         ;;
     esac
 }
@@ -138,6 +138,7 @@ _llmkit_value() {
     'generate --jsonl') spec='files' ;;
     'generate --device') spec='= auto cpu cuda mps' ;;
     'generate --dtype') spec='= float32 bfloat16 float16' ;;
+    'inspect --columns') spec=', shape params share bar bytes dtype note' ;;
     'inspect --diff') spec='checkpoints' ;;
     'inspect --scale') spec='= sqrt linear log' ;;
     'inspect --save') spec='files' ;;
@@ -149,6 +150,7 @@ _llmkit_value() {
     'bench --baseline') spec='files' ;;
     'bench --store') spec='dirs' ;;
     'bench --device') spec='= auto cpu cuda mps' ;;
+    'argument bench:0') spec='= tokenize train-bpe train generate load' ;;
     'predict fill-mask --model' | 'predict fill-mask -m') spec='checkpoints' ;;
     'predict fill-mask --store') spec='dirs' ;;
     'predict fill-mask --jsonl') spec='files' ;;
@@ -250,6 +252,10 @@ _llmkit() {
         _llmkit_value "argument ${1%+}"
     fi
 
+    local joins=
+    if [[ $spec == ', '* ]]; then
+        joins=1 spec="= ${spec#, }" lead+=${value%"${value##*,}"} value=${value##*,}
+    fi
     case $spec in
     '= '*) for word in ${spec#= }; do [[ $word == "$value"* ]] && found+=("$word"); done ;;
     files) compopt -o default 2>/dev/null ;;
@@ -287,7 +293,7 @@ _llmkit() {
         fi
         COMPREPLY+=("$word")
     done
-    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
+    [[ ${#COMPREPLY[@]} -eq 1 && (${COMPREPLY[0]} == *= || $joins) ]] && compopt -o nospace 2>/dev/null
     return 0
 }
 

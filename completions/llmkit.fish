@@ -211,14 +211,14 @@ complete -c llmkit -n '__llmkit_at "" 0' -a evaluate -d 'Score a checkpoint on a
 complete -c llmkit -n '__llmkit_at "" 0' -a store -d 'List, show, verify and prune checkpoints.'
 complete -c llmkit -n '__llmkit_at "" 0' -a recipe -d 'List, show, validate recipes; their schema.'
 complete -c llmkit -n '__llmkit_at "" 0' -a completion -d 'Shell completion for bash, zsh and fish.'
-complete -c llmkit -n '__llmkit_at ""' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at ""' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at ""' -l color -r -f -a 'auto always never' -d 'Colour on terminals: auto, always or never.'
 complete -c llmkit -n '__llmkit_at ""' -l debug -d 'Show tracebacks (also LLMKIT_DEBUG=1).'
 complete -c llmkit -n '__llmkit_at ""' -l trust-tokenizer -d 'Allow unknown regular expressions in tokenizers; they may hang.'
-complete -c llmkit -n '__llmkit_at ""' -l version -d 'Print the version.'
+complete -c llmkit -n '__llmkit_at ""' -l version -s V -d 'Print the version.'
 
 # llmkit tokenize
-complete -c llmkit -n '__llmkit_at "tokenize"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "tokenize"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l ids -d 'Ids, one record a line [default in a pipe].'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l tokens -d 'Tokens as the vocabulary spells them, one record a line.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l offsets -d 'start:end of each token, in characters of its record.'
@@ -237,7 +237,7 @@ complete -c llmkit -n '__llmkit_at "tokenize"' -l quiet -s q -d 'Errors only on 
 complete -c llmkit -n '__llmkit_at "tokenize"' -F
 
 # llmkit train-bpe
-complete -c llmkit -n '__llmkit_at "train-bpe"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "train-bpe"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "train-bpe"' -l vocab-size -r -f -d 'Tokens wanted, special ones included; small texts give fewer.'
 complete -c llmkit -n '__llmkit_at "train-bpe"' -l algorithm -s a -r -f -a 'bpe wordpiece unigram char' -d 'bpe (byte-level), wordpiece, unigram or char.'
 complete -c llmkit -n '__llmkit_at "train-bpe"' -l name -r -f -d 'Name in the store [default: from the first file].'
@@ -253,7 +253,7 @@ complete -c llmkit -n '__llmkit_at "train-bpe"' -l quiet -s q -d 'Errors only on
 complete -c llmkit -n '__llmkit_at "train-bpe"' -F
 
 # llmkit pretrain
-complete -c llmkit -n '__llmkit_at "pretrain"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "pretrain"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l set -r -f -k -a '(__llmkit_words recipe-keys)' -d 'Override a recipe key, for example train.steps=500; repeatable.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l run -r -f -d 'Name of the run in the store [default: the recipe\'s].'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
@@ -265,7 +265,7 @@ complete -c llmkit -n '__llmkit_at "pretrain"' -l quiet -s q -d 'Errors only on 
 complete -c llmkit -n '__llmkit_at "pretrain" 0' -f -k -a '(__llmkit_words recipes)'
 
 # llmkit finetune
-complete -c llmkit -n '__llmkit_at "finetune"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "finetune"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l set -r -f -k -a '(__llmkit_words recipe-keys)' -d 'Override a recipe key, for example train.steps=500; repeatable.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'NAME, NAME@STEP or a directory [default: newest that fits].'
 complete -c llmkit -n '__llmkit_at "finetune"' -l test -r -F -d 'A further table to score the finished model on.'
@@ -279,7 +279,7 @@ complete -c llmkit -n '__llmkit_at "finetune"' -l quiet -s q -d 'Errors only on 
 complete -c llmkit -n '__llmkit_at "finetune" 0' -f -k -a '(__llmkit_words recipes)'
 
 # llmkit generate
-complete -c llmkit -n '__llmkit_at "generate"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "generate"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "generate"' -l prompt -s p -r -f -d 'Text to continue; - reads stdin, as does no --prompt in a pipe.'
 complete -c llmkit -n '__llmkit_at "generate"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'NAME, NAME@STEP or a directory [default: newest that fits].'
 complete -c llmkit -n '__llmkit_at "generate"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
@@ -303,9 +303,9 @@ complete -c llmkit -n '__llmkit_at "generate"' -l dtype -r -f -a 'float32 bfloat
 complete -c llmkit -n '__llmkit_at "generate"' -l quiet -s q -d 'Errors only on stderr.'
 
 # llmkit inspect
-complete -c llmkit -n '__llmkit_at "inspect"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "inspect"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l depth -r -f -d 'Levels of the tree.'
-complete -c llmkit -n '__llmkit_at "inspect"' -l columns -r -f -d 'Of the tree: shape,params,share,bar,bytes,dtype,note.'
+complete -c llmkit -n '__llmkit_at "inspect"' -l columns -r -f -a '(__fish_append , shape params share bar bytes dtype note)' -d 'Of the tree: shape,params,share,bar,bytes,dtype,note.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l verify -d 'Check every file\'s digest, whatever its size.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l stats -d 'Mean, std, range, NaN and infinities per tensor.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l diff -r -f -k -a '(__llmkit_words checkpoints)' -d 'Compare with another model; exit 3 if they differ.'
@@ -329,7 +329,7 @@ complete -c llmkit -n '__llmkit_at "inspect"' -l quiet -s q -d 'Errors only on s
 complete -c llmkit -n '__llmkit_at "inspect" 0' -f -k -a '(__llmkit_words checkpoints)'
 
 # llmkit bench
-complete -c llmkit -n '__llmkit_at "bench"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "bench"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "bench"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'Measure this model [default: a random one].'
 complete -c llmkit -n '__llmkit_at "bench"' -l shape -r -f -d 'Of the random model: layers x width x context x vocabulary.'
 complete -c llmkit -n '__llmkit_at "bench"' -l batch-size -r -f -d 'Examples in a training step.'
@@ -340,15 +340,15 @@ complete -c llmkit -n '__llmkit_at "bench"' -l store -r -f -a '(__fish_complete_
 complete -c llmkit -n '__llmkit_at "bench"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps.'
 complete -c llmkit -n '__llmkit_at "bench"' -l json -d 'One JSON object on stdout.'
 complete -c llmkit -n '__llmkit_at "bench"' -l quiet -s q -d 'Errors only on stderr.'
-complete -c llmkit -n '__llmkit_at "bench" 0' -f
+complete -c llmkit -n '__llmkit_at "bench" 0' -f -a 'tokenize train-bpe train generate load'
 
 # llmkit predict
 complete -c llmkit -n '__llmkit_at "predict" 0' -a fill-mask -d 'Put words for the masks in each line.'
 complete -c llmkit -n '__llmkit_at "predict" 0' -a classify -d 'A label and its probability for each line.'
-complete -c llmkit -n '__llmkit_at "predict"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "predict"' -s h -l help -d 'Show this message and exit.'
 
 # llmkit predict fill-mask
-complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "predict fill-mask"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l top -r -f -d 'Guesses per mask [default: 5; in a pipe the filled line].'
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'NAME, NAME@STEP or a directory [default: newest that fits].'
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
@@ -360,7 +360,7 @@ complete -c llmkit -n '__llmkit_at "predict fill-mask"' -l quiet -s q -d 'Errors
 complete -c llmkit -n '__llmkit_at "predict fill-mask"' -f
 
 # llmkit predict classify
-complete -c llmkit -n '__llmkit_at "predict classify"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "predict classify"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "predict classify"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'NAME, NAME@STEP or a directory [default: newest that fits].'
 complete -c llmkit -n '__llmkit_at "predict classify"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "predict classify"' -l json -d 'JSON lines on stdout, one object each.'
@@ -372,7 +372,7 @@ complete -c llmkit -n '__llmkit_at "predict classify"' -l quiet -s q -d 'Errors 
 complete -c llmkit -n '__llmkit_at "predict classify"' -f
 
 # llmkit evaluate
-complete -c llmkit -n '__llmkit_at "evaluate"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "evaluate"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "evaluate"' -l model -s m -r -f -k -a '(__llmkit_words checkpoints)' -d 'NAME, NAME@STEP or a directory [default: newest that fits].'
 complete -c llmkit -n '__llmkit_at "evaluate"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "evaluate"' -l field -r -f -d 'Field or column that holds the text.'
@@ -394,29 +394,29 @@ complete -c llmkit -n '__llmkit_at "store" 0' -a verify -d 'Read every byte of c
 complete -c llmkit -n '__llmkit_at "store" 0' -a diff -d 'Compare the weights of two checkpoints; exit code 3 if they differ.'
 complete -c llmkit -n '__llmkit_at "store" 0' -a prune -d 'Delete all but the newest checkpoints of a run.'
 complete -c llmkit -n '__llmkit_at "store" 0' -a export -d 'Write a model for others: Hugging Face layout without training state.'
-complete -c llmkit -n '__llmkit_at "store"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "store"' -s h -l help -d 'Show this message and exit.'
 
 # llmkit store ls
-complete -c llmkit -n '__llmkit_at "store ls"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "store ls"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "store ls"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "store ls"' -l json -d 'One JSON object on stdout.'
 complete -c llmkit -n '__llmkit_at "store ls" 0' -f
 
 # llmkit store show
-complete -c llmkit -n '__llmkit_at "store show"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "store show"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "store show"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "store show"' -l json -d 'One JSON object on stdout.'
 complete -c llmkit -n '__llmkit_at "store show" 0' -f -k -a '(__llmkit_words checkpoints)'
 
 # llmkit store verify
-complete -c llmkit -n '__llmkit_at "store verify"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "store verify"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "store verify"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "store verify"' -l json -d 'One JSON object on stdout.'
 complete -c llmkit -n '__llmkit_at "store verify"' -l quiet -s q -d 'Errors only on stderr.'
 complete -c llmkit -n '__llmkit_at "store verify"' -f -k -a '(__llmkit_words checkpoints)'
 
 # llmkit store diff
-complete -c llmkit -n '__llmkit_at "store diff"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "store diff"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "store diff"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "store diff"' -l json -d 'One JSON object on stdout.'
 complete -c llmkit -n '__llmkit_at "store diff"' -l quiet -s q -d 'Errors only on stderr.'
@@ -424,7 +424,7 @@ complete -c llmkit -n '__llmkit_at "store diff" 0' -f -k -a '(__llmkit_words che
 complete -c llmkit -n '__llmkit_at "store diff" 1' -f -k -a '(__llmkit_words checkpoints)'
 
 # llmkit store prune
-complete -c llmkit -n '__llmkit_at "store prune"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "store prune"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "store prune"' -l keep -r -f -d 'How many of the newest checkpoints to keep.'
 complete -c llmkit -n '__llmkit_at "store prune"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "store prune"' -l dry-run -d 'Only say what would be deleted.'
@@ -432,7 +432,7 @@ complete -c llmkit -n '__llmkit_at "store prune"' -l json -d 'One JSON object on
 complete -c llmkit -n '__llmkit_at "store prune" 0' -f
 
 # llmkit store export
-complete -c llmkit -n '__llmkit_at "store export"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "store export"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "store export"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "store export"' -l dtype -r -f -a 'float32 bfloat16 float16' -d 'Convert weights: float32, bfloat16 or float16 [default: as stored].'
 complete -c llmkit -n '__llmkit_at "store export"' -l json -d 'One JSON object on stdout.'
@@ -444,14 +444,14 @@ complete -c llmkit -n '__llmkit_at "recipe" 0' -a ls -d 'List the built-in recip
 complete -c llmkit -n '__llmkit_at "recipe" 0' -a show -d 'Print a recipe: its commented source, or with --set, --resolved or --origin every value in effect.'
 complete -c llmkit -n '__llmkit_at "recipe" 0' -a validate -d 'Check recipes without running them; exit code 2 when one is wrong.'
 complete -c llmkit -n '__llmkit_at "recipe" 0' -a schema -d 'Describe the keys: a JSON Schema for editors, or a table of one section.'
-complete -c llmkit -n '__llmkit_at "recipe"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "recipe"' -s h -l help -d 'Show this message and exit.'
 
 # llmkit recipe ls
-complete -c llmkit -n '__llmkit_at "recipe ls"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "recipe ls"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "recipe ls"' -l json -d 'One JSON object on stdout.'
 
 # llmkit recipe show
-complete -c llmkit -n '__llmkit_at "recipe show"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "recipe show"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "recipe show"' -l set -r -f -k -a '(__llmkit_words recipe-keys)' -d 'Override a recipe key, for example train.steps=500; repeatable.'
 complete -c llmkit -n '__llmkit_at "recipe show"' -l resolved -d 'Every value in effect, defaults included.'
 complete -c llmkit -n '__llmkit_at "recipe show"' -l origin -d 'Like --resolved, and where each value comes from.'
@@ -459,17 +459,17 @@ complete -c llmkit -n '__llmkit_at "recipe show"' -l json -d 'One JSON object on
 complete -c llmkit -n '__llmkit_at "recipe show" 0' -f -k -a '(__llmkit_words recipes)'
 
 # llmkit recipe validate
-complete -c llmkit -n '__llmkit_at "recipe validate"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "recipe validate"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "recipe validate"' -l set -r -f -k -a '(__llmkit_words recipe-keys)' -d 'Override a recipe key, for example train.steps=500; repeatable.'
 complete -c llmkit -n '__llmkit_at "recipe validate"' -l json -d 'One JSON object on stdout.'
 complete -c llmkit -n '__llmkit_at "recipe validate"' -f -k -a '(__llmkit_words recipes)'
 
 # llmkit recipe schema
-complete -c llmkit -n '__llmkit_at "recipe schema"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "recipe schema"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "recipe schema"' -l family -r -f -d 'Of the section model: only the keys of this family.'
 complete -c llmkit -n '__llmkit_at "recipe schema"' -l json -d 'One JSON object on stdout.'
 complete -c llmkit -n '__llmkit_at "recipe schema" 0' -f -a 'model tokenizer data objective train'
 
 # llmkit completion
-complete -c llmkit -n '__llmkit_at "completion"' -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "completion"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "completion" 0' -f -a 'bash zsh fish'

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmkit import __version__
-from llmkit.cli.help import PlainCommand
+from llmkit.cli.help import PlainCommand, refuse_unknown
 from llmkit.errors import LlmkitError
 from llmkit.suggest import did_you_mean
 
@@ -70,8 +70,7 @@ class LazyGroup(TyperGroup):
                 formatter.write_dl(list(commands.items()))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and not args[0].startswith("-") and args[0] not in {*MAIN, *MORE}:
-            ctx.fail(f"no command {args[0]!r}; " + (did_you_mean(args[0], [*MAIN, *MORE]) or "see llmkit --help"))
+        refuse_unknown(ctx, args, [*MAIN, *MORE])
         return super().resolve_command(ctx, args)
 
 
@@ -93,7 +92,7 @@ def root(
     trust_tokenizer: bool = typer.Option(
         False, "--trust-tokenizer", help="Allow unknown regular expressions in tokenizers; they may hang."
     ),
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(False, "--version", "-V", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Tokenizers and transformer models, from raw text to a trained, inspected, measured model.
 
@@ -124,7 +123,11 @@ def run(args: list[str]) -> int:
         try:
             _refuse_empty(args)
             command = typer.main.get_command(app)
-            code = command.main(args=args, prog_name="llmkit", standalone_mode=False)
+            if args[:1] == ["help"]:
+                args = [*args[1:], "--help"]
+            code = command.main(
+                args=args, prog_name="llmkit", standalone_mode=False, help_option_names=["-h", "--help"]
+            )
             sys.stdout.flush()  # so that a full disk is reported here and not swallowed at interpreter exit
             return code if isinstance(code, int) else 0
         except KeyboardInterrupt:
@@ -198,7 +201,7 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
         print(error, file=sys.stderr)
         return 2
     elif hasattr(error, "format_message"):  # Typer's own usage errors, whichever click they come from
-        kind, code, message, hint = "usage", 2, error.format_message(), _usage_hint(error)
+        kind, code, message, hint = "usage", 2, _usage_message(error), _usage_hint(error)
     elif isinstance(error, MemoryError):
         kind, code, message, hint = "memory", 6, "out of memory", "use a smaller batch, model or input"
     elif isinstance(error, OSError):
@@ -228,6 +231,17 @@ def _print_error(
         lines = "error: " + safe_text(message) + (f"\n  fix: {safe_text(hint)}" if hint else "")
     with contextlib.suppress(OSError):  # stderr itself may be gone; the exit code still says what happened
         print(lines, file=sys.stderr, flush=True)
+
+
+def _usage_message(error: Any) -> str:
+    """Typer's words in our style: lower case, no full stop, and a guess only where one is near."""
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if option is not None and hasattr(error, "possibilities") and context is not None:
+        there = [name for param in context.command.params for name in param.opts if name.startswith("--")]
+        guess = did_you_mean(option, [*there, "--help"])
+        return f"no option {option!r}" + (f"; {guess}" if guess else "")
+    text = str(error.format_message())
+    return text[:1].lower() + text[1:].removesuffix(".")
 
 
 def _usage_hint(error: BaseException) -> str | None:

@@ -27,10 +27,23 @@ class PlainCommand(TyperCommand):
 class PlainGroup(TyperGroup):
     """A group that lists its commands with their whole first sentence."""
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        refuse_unknown(ctx, args, self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in found if command])
+
+
+def refuse_unknown(ctx: Any, args: list[str], commands: list[str]) -> None:
+    """Raise the usage error for a word that is none of `commands`, with those it may have been."""
+    if args and not args[0].startswith("-") and args[0] not in commands:
+        from llmkit.suggest import did_you_mean
+
+        near = did_you_mean(args[0], commands) or f"see {ctx.command_path} --help"
+        ctx.fail(f"no command {args[0]!r}; {near}")
 
 
 def command_group(help: str) -> typer.Typer:

@@ -93,6 +93,38 @@ def test_only_what_is_near_for_its_length_is_offered(word, there, offered):
     assert nearest(word, there) == offered
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["store", "lss"], "no command 'lss'; did you mean 'ls'?"),
+        (["recipe", "zzzz"], "no command 'zzzz'; see llmkit recipe --help"),
+        (["help", "pretrian"], "no command 'pretrian'; did you mean 'pretrain'?"),
+        (["tokenize", "--tokenzer", "x"], "no option '--tokenzer'; did you mean '--tokenizer'?"),
+        (["tokenize", "--zzz"], "no option '--zzz'"),
+        (["store", "show"], "missing argument 'REF'"),
+    ],
+)
+def test_wrong_words_are_told_in_one_lower_case_line(words, told, capsys):
+    assert program.run(words) == 2
+    assert capsys.readouterr().err.splitlines()[0] == f"error: {told}"
+
+
+@pytest.mark.parametrize("words", [[], ["tokenize"], ["store"], ["store", "ls"]])
+def test_h_and_the_word_help_say_what_help_says(words, capsys):
+    said = set()
+    for asked in ([*words, "--help"], [*words, "-h"], ["help", *words]):
+        assert program.run(asked) == 0
+        said.add(capsys.readouterr().out)
+    assert len(said) == 1
+    assert "-h, --help" in said.pop()
+
+
+def test_the_version_has_a_short_name(capsys):
+    assert program.run(["-V"]) == program.run(["--version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
 @pytest.mark.parametrize("words", [["tokenize"], ["store", "ls"]])
 def test_an_option_of_the_program_after_a_command_is_told_its_place(words):
     done = llmkit(*words, "--debug")

@@ -75,7 +75,8 @@ def test_every_command_and_every_long_option_is_in_every_script(shell):
         assert command.name in text
         for option in command.options:
             for name in option.names:
-                assert (f"-l {name[2:]} " if shell == "fish" and name.startswith("--") else name) in text
+                in_fish = f"-l {name[2:]} " if name.startswith("--") else f"-s {name[1:]} "
+                assert (in_fish if shell == "fish" else name) in text
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -218,6 +219,10 @@ TYPED = {
     "llmkit tokenize --tokenizer to": ["llmkit", "tokenize", "--tokenizer", "tok"],
     "llmkit recipe schema obj": ["llmkit", "recipe", "schema", "objective"],
     "llmkit completion zs": ["llmkit", "completion", "zsh"],
+    "llmkit bench to": ["llmkit", "bench", "tokenize"],
+    "llmkit inspect --columns dt": ["llmkit", "inspect", "--columns", "dtype"],
+    "llmkit inspect --columns bytes,dt": ["llmkit", "inspect", "--columns", "bytes,dtype"],
+    "llmkit inspect --columns=bytes,dt": ["llmkit", "inspect", "--columns=bytes,dtype"],
     "llmkit pretrain my": ["llmkit", "pretrain", "my recipe.yaml"],
     "llmkit pretrain it": ["llmkit", "pretrain", "it's.yaml"],
     "llmkit pretrain \\$": ["llmkit", "pretrain", "$(touch pwned).yaml"],

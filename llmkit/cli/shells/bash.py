@@ -80,6 +80,10 @@ _llmkit() {
         _llmkit_value "argument ${1%+}"
     fi
 
+    local joins=
+    if [[ $spec == ', '* ]]; then
+        joins=1 spec="= ${spec#, }" lead+=${value%"${value##*,}"} value=${value##*,}
+    fi
     case $spec in
     '= '*) for word in ${spec#= }; do [[ $word == "$value"* ]] && found+=("$word"); done ;;
     files) compopt -o default 2>/dev/null ;;
@@ -117,7 +121,7 @@ _llmkit() {
         fi
         COMPREPLY+=("$word")
     done
-    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
+    [[ ${#COMPREPLY[@]} -eq 1 && (${COMPREPLY[0]} == *= || $joins) ]] && compopt -o nospace 2>/dev/null
     return 0
 }
 
@@ -163,4 +167,4 @@ def _quoted(text: str) -> str:
 
 
 def _spec(value: Value) -> str:
-    return f"= {' '.join(value.words)}" if value.words else value.kind
+    return f"{',' if value.joins else '='} {' '.join(value.words)}" if value.words else value.kind

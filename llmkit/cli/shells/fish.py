@@ -111,6 +111,8 @@ def _option(option: Option) -> str:
 
 def _words(value: Value) -> list[str]:
     """How the words are found; -F allows files, -f none."""
+    if value.joins:
+        return [f"-f -a '(__fish_append , {' '.join(value.words)})'"]
     if value.words:
         return [f"-f -a {_quote(' '.join(value.words))}"]
     if value.kind == "dirs":

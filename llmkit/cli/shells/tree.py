@@ -21,16 +21,21 @@ KINDS = {
     "DIR": "dirs",
 }
 # "Brightness: sqrt, linear or log." lists what may be given; commands write their help that way.
-_LISTED = re.compile(r"(?:^|: )((?:[a-z0-9]+, )*[a-z0-9]+) or ([a-z0-9]+)(?= \[|\.|$)")
+_LISTED = re.compile(r"(?:^|: )((?:[a-z0-9-]+, )*[a-z0-9-]+) or ([a-z0-9-]+)(?= \[|\.|$)")
+_SEVERAL = re.compile(r": ((?:[a-z]+,)+[a-z]+)\.")  # "Of the tree: shape,params,share." takes any of them, with commas
 
 
 @dataclass(frozen=True)
 class Value:
-    """What follows an option or stands as an argument: fixed words, or a kind of word that must be looked up."""
+    """What follows an option or stands as an argument: fixed words, or a kind of word that must be looked up.
+
+    joins: several of the words may be given, with commas between.
+    """
 
     metavar: str
     words: tuple[str, ...] = ()
     kind: str = ""
+    joins: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def program() -> Command:
 
 
 def _command(path: tuple[str, ...], command: Any, text: str) -> Command:
-    options = [Option(("--help",), "Show this message and exit.")]
+    options = [Option(("-h", "--help"), "Show this message and exit.")]
     arguments = []
     for parameter in command.params:
         if getattr(parameter, "hidden", False):
@@ -120,6 +125,9 @@ def _value(parameter: Any) -> Value:
     listed = _LISTED.search(re.sub(r" \([^)]*\)", "", _one_line(getattr(parameter, "help", ""))))
     if not words and listed and metavar.upper() not in KINDS:
         words = (*listed.group(1).split(", "), listed.group(2))
+    several = None if words else _SEVERAL.search(_one_line(getattr(parameter, "help", "")))
+    if several:
+        return Value("WORDS", tuple(several.group(1).split(",")), joins=True)
     kind = "tokenizers" if parameter.name == "tokenizer" else KINDS.get(metavar, "")
     return Value(metavar.upper() if not words else "WORD", words, "" if words else kind)
 

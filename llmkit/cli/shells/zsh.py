@@ -109,6 +109,8 @@ def _option(option: Option) -> Iterator[str]:
 
 def _action(value: Value) -> str:
     # A space before a function's name keeps _arguments from passing it options of compadd.
+    if value.joins:
+        return f" _values -s , word {' '.join(value.words)}"
     if value.words:
         return f"({' '.join(value.words)})"
     return {"": " ", "files": "_files", "dirs": "_files -/"}.get(value.kind, f" _llmkit_words {value.kind}")
