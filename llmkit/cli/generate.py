@@ -223,14 +223,26 @@ def _token_bar(token: str, id: int, logprob: float) -> str:
 def _many(loaded: Loaded, source: Path, field: str, settings: Sampling, work: dict[str, Any]) -> None:
     """JSON lines in, JSON lines out, order kept; a group of prompts at a time, so memory does not grow."""
     from llmkit.cli.lines import windows
-    from llmkit.cli.records import identity, parse_record, text_of
+    from llmkit.cli.records import Record, identity, parse_record, text_of
+    from llmkit.tokenization.stream import before_refusal
+
+    is_first = True
+
+    def read(numbered: tuple[int, str]) -> tuple[str, Record]:
+        nonlocal is_first
+        number, line = numbered
+        record = parse_record(source, number, line, field)
+        text = text_of(source, number, record, field, is_first=is_first)
+        is_first = False
+        return text, identity(record)
 
     for group in windows(source, 4 * int(work["batch_size"])):
-        records = [(number, parse_record(source, number, line, field)) for number, line in group if line.strip()]
-        prompts = [text_of(source, number, record, field) for number, record in records]
-        for done in _complete(loaded, prompts, settings, work):
-            extra = identity(records[done.prompt][1])
-            _print_json(loaded, prompts[done.prompt], done, settings.seed, extra)
+        asked, refusal = before_refusal(((number, line) for number, line in group if line.strip()), read)
+        for done in _complete(loaded, [prompt for prompt, _ in asked], settings, work):
+            prompt, extra = asked[done.prompt]
+            _print_json(loaded, prompt, done, settings.seed, extra)
+        if refusal is not None:
+            raise refusal
 
 
 def _complete(loaded: Loaded, prompts: Sequence[str], settings: Sampling, work: dict[str, Any]) -> Iterator[Completion]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from llmkit.data.text_in import MAX_RECORD, STDIN, shown, text_lines
 from llmkit.errors import InputRefused
 from llmkit.tokenization.byte_input import PARQUET, refused_parquet
+from llmkit.tokenization.stream import before_refusal
 
 PATIENCE = 0.02
 """Seconds to wait for more lines before answering those at hand."""
@@ -21,14 +22,20 @@ def windows(path: Path, size: int) -> Iterator[list[tuple[int, str]]]:
     """Groups of at most `size` lines, each with its number from 1, without line ends.
 
     A group ends early when input pauses, so that a person or a program that waits for an answer gets it.
-    Raises InputRefused for bytes that are not UTF-8, naming the line.
+    Raises InputRefused for bytes that are not UTF-8, naming the line, after the lines before it.
     """
     if path == STDIN and (descriptor := _stdin_descriptor()) is not None:
         yield from _paced(descriptor, size)
         return
     lines = text_lines(path)
-    while group := list(islice(lines, size)):
+    refusal = None
+    while refusal is None:
+        group, refusal = before_refusal(islice(lines, size), lambda line: line)
+        if not group:
+            break
         yield group
+    if refusal is not None:
+        raise refusal
 
 
 def read_stdin_text() -> str:
@@ -69,13 +76,20 @@ def _paced(descriptor: int, size: int) -> Iterator[list[tuple[int, str]]]:
         unfinished.append(first)
         held += len(first)
         if held > MAX_RECORD:
+            if group:
+                yield group
             raise InputRefused(
                 f"stdin: line {number + 1} is longer than {MAX_RECORD:,} bytes", "give one text per line"
             )
         ended = following if block else [b""] * bool(held)  # the last line may lack its line end
         for rest in ended:
             number += 1
-            group.append((number, _text(b"".join(unfinished), number)))
+            try:
+                group.append((number, _text(b"".join(unfinished), number)))
+            except InputRefused:
+                if group:
+                    yield group
+                raise
             unfinished, held = [rest], len(rest)
             if len(group) == size:
                 yield group

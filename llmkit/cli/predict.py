@@ -177,15 +177,24 @@ def _note_file_names(texts: list[str] | None, command: str, talk: Talk) -> None:
 def _json_questions(source: Path, field: str, pair_field: str | None) -> Iterator[list[Question]]:
     from llmkit.cli.lines import windows
     from llmkit.cli.records import identity, parse_record, text_of
+    from llmkit.tokenization.stream import before_refusal
+
+    is_first = True
+
+    def read(numbered: tuple[int, str]) -> Question:
+        nonlocal is_first
+        number, line = numbered
+        record = parse_record(source, number, line, field)
+        pair = None if pair_field is None else text_of(source, number, record, pair_field, is_first=is_first)
+        text = text_of(source, number, record, field, is_first=is_first)
+        is_first = False
+        return Question(number, text, pair, identity(record))
 
     for group in windows(source, WINDOW):
-        questions = []
-        for number, line in group:
-            if line.strip():
-                record = parse_record(source, number, line, field)
-                pair = None if pair_field is None else text_of(source, number, record, pair_field)
-                questions.append(Question(number, text_of(source, number, record, field), pair, identity(record)))
+        questions, refusal = before_refusal(((number, line) for number, line in group if line.strip()), read)
         yield questions
+        if refusal is not None:
+            raise refusal
 
 
 def _print_json(command: str, question: Question, body: dict[str, Any]) -> None:

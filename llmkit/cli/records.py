@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmkit.data.rows import refuse_half_pairs
 from llmkit.data.text_in import shown
-from llmkit.errors import InputRefused
+from llmkit.errors import InputRefused, UsageError
 from llmkit.suggest import did_you_mean
 
 Record = dict[str, object]
@@ -45,15 +45,19 @@ def _check_id(value: object, where: str) -> None:
         ) from None
 
 
-def text_of(source: Path, number: int, record: Record, field: str) -> str:
-    """The text in `field`; raises InputRefused with the line and the fields there are."""
+def text_of(source: Path, number: int, record: Record, field: str, *, is_first: bool = False) -> str:
+    """The text in `field`; raises InputRefused with the line and the fields there are.
+
+    is_first: no record came before; one without the field means that the name is wrong then, which is a UsageError.
+    """
     where = f"{shown(source)}:{number}"
     text = record.get(field)
     if not isinstance(text, str):
         names = ", ".join(record) or "nothing"
         near = None if field in record else did_you_mean(field, record)
         hint = near or f"the line holds: {names}; name the field with --field"
-        raise InputRefused(f"{where}: no text in the field {field!r}", hint)
+        refused = UsageError if is_first and field not in record else InputRefused
+        raise refused(f"{where}: no text in the field {field!r}", hint)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -195,19 +195,14 @@ def _decode(job: Job) -> Iterator[bytes]:
     for name in job.files:
         batches = stream.records(job.texts(name))
         if job.as_json:
-            for found in stream.json_id_lists(batches, shown(name)):
+            for found in stream.json_id_lists(batches, shown(name), job.tokenizer.check_ids):
                 for ids, _ in found:
-                    job.tokenizer.check_ids(ids, shown(name))
                     yield (json.dumps({"text": job.tokenizer.decode(ids)}, ensure_ascii=False) + "\n").encode()
             continue
         if not job.tokenizer.is_lossless:  # its tokens do not stand for bytes one by one, so records must be whole
             batches = stream.whole(batches, shown(name))
-        for found in stream.id_lists(batches, shown(name)):
-            pieces = []
-            for ids, part in found:
-                job.tokenizer.check_ids(ids, shown(name))
-                pieces.append(job.tokenizer.decode_bytes(ids) + (b"\n" if part.newline else b""))
-            yield b"".join(pieces)
+        for found in stream.id_lists(batches, shown(name), job.tokenizer.check_ids):
+            yield b"".join(job.tokenizer.decode_bytes(ids) + (b"\n" if part.newline else b"") for ids, part in found)
 
 
 def _pack(job: Job) -> Iterator[bytes]:

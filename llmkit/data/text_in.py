@@ -12,11 +12,12 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
-from llmkit.tokenization.byte_input import FROM_PARQUET, PARQUET
+from llmkit.tokenization.byte_input import FROM_PARQUET, PARQUET, UNPACKABLE
 
 Errors = Literal["strict", "replace"]
 STDIN = Path("-")
@@ -73,35 +74,46 @@ def text_chunks(path: Path, errors: Errors = "strict") -> Iterator[str]:
     """The text of one input in chunks (at least one character each); joined, they are the text exactly.
 
     A leading byte order mark is dropped. With errors="replace", bytes that are not UTF-8 become U+FFFD and NUL is kept.
-    Raises NotText with the byte offset (in the unpacked data) of the first byte that is not UTF-8 or is NUL.
+    Raises NotText with the byte offset (in the unpacked data) of the first byte that is not UTF-8 or is NUL, after the
+    text before it.
     """
     base = 0  # bytes decoded so far
     pending = b""
-    for chunk in byte_chunks(path):
-        data = pending + chunk
-        text, used = _decoded(path, data, base, errors, final=False)
+    for chunk in chain(byte_chunks(path), [None]):
+        data = pending + (chunk or b"")
+        text, used, refusal = _decoded(path, data, base, errors, final=chunk is None)
         pending = data[used:]
+        if base == 0:
+            text = text.removeprefix("\ufeff")
         if text:
-            yield text[1:] if base == 0 and text[0] == "\ufeff" else text
+            yield text
+        if refusal is not None:
+            raise refusal
         base += used
-    text, _ = _decoded(path, pending, base, errors, final=True)
-    if text:
-        yield text
 
 
-def _decoded(path: Path, data: bytes, base: int, errors: Errors, *, final: bool) -> tuple[str, int]:
+def _decoded(path: Path, data: bytes, base: int, errors: Errors, *, final: bool) -> tuple[str, int, NotText | None]:
+    """The text, how many bytes it took, and what is wrong with the byte after these."""
+    refusal = None
     try:
         text, used = codecs.utf_8_decode(data, errors, final)
     except UnicodeDecodeError as e:
-        where = base + e.start
-        raise NotText(
-            f"{shown(path)}: byte {where} (0x{data[e.start]:02x}) is not valid UTF-8",
-            "convert it: iconv -f LATIN1 -t UTF-8",
-        ) from None
+        text, used = data[: e.start].decode(), e.start
+        refusal = NotText(
+            f"{shown(path)}: byte {base + used} (0x{data[used]:02x}) is not valid UTF-8", _not_text_hint(path)
+        )
     if errors == "strict" and "\0" in text:
-        where = base + data.index(b"\0")
-        raise NotText(f"{shown(path)}: byte {where} is NUL; this does not look like text", "is it a binary file?")
-    return text, used
+        text, used = text[: text.index("\0")], data.index(b"\0")
+        refusal = NotText(
+            f"{shown(path)}: byte {base + used} is NUL; this does not look like text", "is it a binary file?"
+        )
+    return text, used, refusal
+
+
+def _not_text_hint(path: Path) -> str:
+    if path.suffix in (".gz", ".zst"):
+        return f"its name ends in {path.suffix}, but it is not packed so; is it what it should be?"
+    return "convert it: iconv -f LATIN1 -t UTF-8"
 
 
 def text_lines(path: Path, errors: Errors = "strict") -> Iterator[tuple[int, str]]:
@@ -132,13 +144,13 @@ def byte_chunks(path: Path) -> Iterator[bytes]:
                 yield chunk
         except (EOFError, zlib.error, gzip.BadGzipFile) as e:
             kind = "zstd" if isinstance(stream, _Unzstd) else "gzip"
-            raise InputRefused(f"{shown(path)}: corrupt {kind} data ({str(e).lower()})") from None
+            raise InputRefused(f"{shown(path)}: corrupt {kind} data ({str(e).lower()})", UNPACKABLE) from None
         except OSError as e:
             raise _io_error(path, e) from None
         except Exception as e:
             if type(e).__name__ != "ZstdError":
                 raise
-            raise InputRefused(f"{shown(path)}: corrupt zstd data ({str(e).lower()})") from None
+            raise InputRefused(f"{shown(path)}: corrupt zstd data ({str(e).lower()})", UNPACKABLE) from None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from llmkit.errors import InputRefused, StorageError, UsageError
 BLOCK = 1 << 16
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # neither can start UTF-8 text
 
+UNPACKABLE = "it is damaged or cut short; copy or download it again"
 PARQUET = b"PAR1"  # how every such file begins
 FROM_PARQUET = (
     'convert it to JSON lines: python -c "import pandas; '
@@ -64,7 +65,7 @@ def _blocks(name: str, file: Any) -> Iterator[bytes]:
         while block := file.read1(BLOCK):  # read1: what is there, without waiting for more
             yield block
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputRefused(f"{shown(name)}: corrupt gzip data ({str(error).lower()})") from None
+        raise InputRefused(f"{shown(name)}: corrupt gzip data ({str(error).lower()})", UNPACKABLE) from None
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -74,7 +75,7 @@ def _blocks(name: str, file: Any) -> Iterator[bytes]:
     except Exception as error:
         if type(error).__name__ != "ZstdError":
             raise
-        raise InputRefused(f"{shown(name)}: corrupt zstd data ({str(error).lower()})") from None
+        raise InputRefused(f"{shown(name)}: corrupt zstd data ({str(error).lower()})", UNPACKABLE) from None
 
 
 def _unpacked_zstd(name: str, file: Any) -> Any:

@@ -64,6 +64,20 @@ def test_bytes_that_are_not_utf8_are_refused_by_line(monkeypatch):
         through_pipe(monkeypatch, [b"fine\na\xff\n"])
 
 
+def test_lines_before_a_bad_one_come_first_from_a_pipe_and_from_a_file(monkeypatch, tmp_path):
+    reading, writing = os.pipe()
+    os.write(writing, b"one\ntwo\n\xff\nfour\n")
+    os.close(writing)
+    (tmp_path / "file").write_bytes(b"one\ntwo\n\xff\nfour\n")
+    with os.fdopen(reading) as pipe:
+        monkeypatch.setattr("sys.stdin", pipe)
+        for path in (STDIN, tmp_path / "file"):
+            groups = lines.windows(path, 100)
+            assert next(groups) == [(1, "one"), (2, "two")]
+            with pytest.raises(InputRefused, match="not valid UTF-8"):
+                next(groups)
+
+
 def test_a_line_without_end_is_refused_before_memory_is_full(monkeypatch):
     monkeypatch.setattr(lines, "MAX_RECORD", 10)
     with pytest.raises(InputRefused, match="line 2 is longer"):

@@ -145,7 +145,8 @@ def test_labels_on_a_terminal_fit_its_width(on_terminal):
         (("fill-mask", "--jsonl", "-", "x"), b"", 2, "exclude each other"),
         (("fill-mask", "--top", "0", "x"), b"", 2, "--top"),
         (("fill-mask", "--jsonl", "nowhere.jsonl"), b"", 74, "nowhere.jsonl"),
-        (("classify", "--jsonl", "-"), b'{"txt": "a"}', 4, "did you mean 'txt'"),
+        (("classify", "--jsonl", "-"), b'{"txt": "a"}', 2, "did you mean 'txt'"),
+        (("classify", "--jsonl", "-"), b'{"text": "a"}\n{"txt": "a"}', 4, "stdin:2: no text in the field 'text'"),
         (("fill-mask",), b"a\n\xff\n", 4, "line 2, byte 0 is not valid UTF-8"),
         (("fil-mask",), b"", 2, "fil-mask"),
     ],
@@ -155,6 +156,17 @@ def test_what_is_wrong_is_one_clear_line_with_its_code(llmkit, args, stdin, code
     assert run.code == code
     assert message in run.err
     assert "Traceback" not in run.err
+
+
+@pytest.mark.parametrize("bad", [b"not json", b'{"txt": "x"}', b'{"text": 3}'])
+def test_what_comes_before_a_bad_line_is_answered(llmkit, bad, monkeypatch):
+    monkeypatch.setattr("llmkit.cli.lines.PATIENCE", 1.0)  # so that all lines are one group
+    good = [b'{"text": "the [MASK] sat", "id": %d}' % i for i in range(2)]
+    for command in (("predict", "fill-mask", "-m", "bert"), ("generate", "-m", "gpt", "--field", "text")):
+        run = llmkit(*command, "--jsonl", "-", stdin=b"\n".join([*good, bad, good[0]]))
+        assert run.code == 4
+        assert "stdin:3" in run.err
+        assert [record["id"] for record in records(run.out)] == [0, 1]
 
 
 def test_an_empty_store_names_the_recipe_to_run(llmkit, tmp_path):

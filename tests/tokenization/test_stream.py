@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.errors import InputRefused
+from llmkit.errors import InputRefused, LlmkitError, UsageError
 from llmkit.tokenization import stream
 from llmkit.tokenization.cuts import safe_cut, slices
 
@@ -83,7 +83,47 @@ def test_bad_utf8_is_refused_at_its_offset_or_replaced(data, offset, size):
 )
 def test_what_is_no_id_is_named_with_its_line(line, message):
     with pytest.raises(InputRefused, match=message):
-        list(stream.id_lists([[stream.Part("1", True, True), stream.Part(line, True, True)]], "x"))
+        list(stream.id_lists([[stream.Part("1", True, True), stream.Part(line, True, True)]], "x", lambda *_: None))
+
+
+def test_what_comes_before_a_bad_record_comes_out_first(monkeypatch):
+    def good(batches):
+        found = []
+        try:
+            for batch in batches:
+                found += batch
+        except LlmkitError as refused:
+            return found, refused
+        return found, None
+
+    batch = [stream.Part(line, True, True) for line in ('{"text": "a"}', "", '{"text": "b"}', '{"text": 3}')]
+    found, refused = good(stream.fields([batch], "x", "text"))
+    assert [part.text for part in found] == ["a", "b"]
+    assert refused.message.startswith("x:4: ")
+
+    def check(ids, where):
+        if 9 in ids:
+            raise InputRefused(f"{where}: id 9")
+
+    batch = [stream.Part(line, True, True) for line in ("1 2", "3", "4 9", "5")]
+    found, refused = good(stream.id_lists([batch], "x", check))
+    assert ([ids for ids, _ in found], refused.message) == ([[1, 2], [3]], "x:3: id 9")
+    batch = [stream.Part(line, True, True) for line in ('{"ids": [1]}', "", '{"ids": [9]}')]
+    found, refused = good(stream.json_id_lists([batch], "x", check))
+    assert ([ids for ids, _ in found], refused.message) == ([[1]], "x:3: id 9")
+    found, refused = good(stream.records(stream.decoded([b"one\ntwo\nth\xffree\n"], "x")))
+    assert [part.text for part in found] == ["one", "two"]
+    monkeypatch.setattr(stream, "MAX_RECORD", 10)
+    found, refused = good(stream.whole(stream.records(["short\n" + "x" * 11 + "\n"]), "x"))
+    assert [part.text for part in found] == ["short"]
+
+
+def test_a_field_missing_from_the_start_is_wrong_use_and_later_a_bad_record():
+    first, later = ([stream.Part(line, True, True) for line in ('{"a": "x"}', '{"b": "x"}')] for _ in range(2))
+    with pytest.raises(UsageError, match="x:1: no field 'b'"):
+        list(stream.fields([first], "x", "b"))
+    with pytest.raises(InputRefused, match="x:2: no field 'a'"):
+        list(stream.fields([later], "x", "a"))
 
 
 def test_a_record_too_long_to_hold_is_refused(monkeypatch):
