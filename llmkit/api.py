@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Notice = Callable[[str], None]
 
 
-@dataclass
+@dataclass(repr=False)
 class Loaded:
     """A model, ready for use, and the directory it came from.
 
@@ -32,6 +32,13 @@ class Loaded:
     model: Model
     path: Path
     _tokenizer: Tokenizer | None
+
+    def __repr__(self) -> str:
+        from llmkit.models.registry import family_of
+        from llmkit.units import count
+
+        size = count(sum(parameter.numel() for parameter in self.model.parameters()))
+        return f"<{family_of(self.config).title} ({self.config.head}), {size} parameters, {self.path}>"
 
     @property
     def config(self) -> ModelConfig:

@@ -21,6 +21,10 @@ class LlmkitError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        """Both, for who meets it in Python; the command line prints them itself."""
+        return f"{self.message}\n  fix: {self.hint}" if self.hint else self.message
+
 
 class UsageError(LlmkitError):
     """A flag, argument, recipe key or value that cannot be right."""

@@ -236,3 +236,17 @@ def test_what_a_model_says_on_sampling_is_followed_and_saved_with_it(store, tmp_
     saved = json.loads((foreign.save(tmp_path / "again") / "generation_config.json").read_text())
     assert {key: saved.pop(key) for key in asked} == asked
     assert saved == {key: value for key, value in own.items() if key != "_from_model_config"}
+
+
+def test_a_loaded_model_shows_itself_in_one_line(store):
+    shown = repr(llmkit.load("gpt", store=store))
+    assert "\n" not in shown
+    assert shown.startswith("<GPT-2 (causal_lm), ")
+    assert shown.endswith(f"parameters, {store / 'gpt' / 'step-000002'}>")
+
+
+def test_an_error_in_python_says_how_to_mend_it(store):
+    with pytest.raises(UsageError, match="fix: did you mean 'gpt'") as caught:
+        llmkit.load("gtp", store=store)
+    assert str(caught.value).startswith(caught.value.message)
+    assert str(InputRefused("no more")) == "no more"

@@ -58,13 +58,17 @@ def choose_model(ref: str | None, store: Path | None, jobs: tuple[Job, ...], *, 
     from llmkit.checkpoint.config_json import read_model_config
     from llmkit.checkpoint.refs import default_store, newest, read_found, reference, resolve
 
+    def read(path: Path) -> tuple[Path, tuple[Family, ModelConfig]]:
+        _refuse_tokenizer(ref, path)
+        return path, read_model_config(path)
+
     def can(path: Path, _: object) -> bool:
         model = read_model_config(path)
         return any(job.can(*model) for job in jobs)
 
     place = default_store(store)
     if ref is not None:
-        path, (family, config) = read_found(lambda: resolve(ref, place), lambda path: (path, read_model_config(path)))
+        path, (family, config) = read_found(lambda: resolve(ref, place), read)
         if not any(job.can(family, config) for job in jobs):
             found = newest(place, can)
             raise _cannot(ref, family, config, jobs, reference(found, place) if found else None)
@@ -105,6 +109,7 @@ def find_model(ref: str | None, place: Path, *, quiet: bool = False) -> Path:
 
     if ref is not None:
         path = resolve(ref, place)
+        _refuse_tokenizer(ref, path)
         if not (path / CONFIG).is_file():
             raise InputRefused(f"{path} has no {CONFIG}; it is not a model", "give a model's directory")
         return path
@@ -114,6 +119,13 @@ def find_model(ref: str | None, place: Path, *, quiet: bool = False) -> Path:
     if not quiet:
         say(f"model: {reference(found, place)}")
     return found
+
+
+def _refuse_tokenizer(ref: str | None, path: Path) -> None:
+    from llmkit.checkpoint.refs import CONFIG, TOKENIZER
+
+    if (path / TOKENIZER).is_file() and not (path / CONFIG).exists():
+        raise InputRefused(f"{ref} is a tokenizer, not a model", "llmkit store ls shows which is which")
 
 
 def refuse_damaged(path: Path) -> None:

@@ -59,6 +59,10 @@ def llmkit(small_store, monkeypatch, capfdbinary):
         reading, writing = os.pipe()
         feeder = threading.Thread(target=lambda: (os.write(writing, stdin) if stdin else None, os.close(writing)))
         feeder.start()
+        if (
+            len(stdin) <= 4096
+        ):  # fits into any pipe: there before the command may end without reading, and so no SIGPIPE
+            feeder.join()
         with monkeypatch.context() as patched, os.fdopen(reading) as pipe:
             patched.setattr(sys, "stdin", pipe)
             code = run_app([*args])

@@ -59,7 +59,7 @@ def test_a_step_pruned_before_it_was_read_makes_way_for_the_next(
     assert run.code == 0, run.err
     assert pruned_when_read.done == ["step-000001", "step-000002", "step-000003"]
     if command[0] == "evaluate":
-        assert json.loads(run.out)["model"].endswith("run/step-000004")
+        assert json.loads(run.out)["model"] == "run@4"
 
 
 def test_a_step_that_was_named_is_not_replaced_by_another(llmkit, pruned_when_read):
@@ -94,3 +94,18 @@ def test_a_tokenizer_that_might_hang_is_refused_until_every_command_is_told_to_t
     assert "fix: if you trust where it comes from: llmkit --trust-tokenizer COMMAND" in refused.err
     assert llmkit("--trust-tokenizer", *arguments, stdin=b"the cat").code == 0
     assert llmkit(*arguments, stdin=b"the cat").code == 0  # the environment has it now
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("generate", "--prompt", "x", "-m"), ("predict", "fill-mask", "x", "-m"), ("evaluate", "-", "-m"), ("inspect",),
+        ("bench", "load", "-m"),
+    ],
+)  # fmt: skip
+def test_a_tokenizer_given_for_a_model_is_called_one(llmkit, small_store, tmp_path, command):
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "tokenizer.json").write_bytes((small_store / "gpt" / "tokenizer.json").read_bytes())
+    run = llmkit(*command, str(tmp_path / "words"), stdin=b"the cat")
+    assert run.code == 4
+    assert "words is a tokenizer, not a model" in run.err
