@@ -54,4 +54,8 @@ def carry_out(
             say_finished(resumption, directory.path, talk)
             put_result(directory.path, resumption.step, talk)
             return
+        if recipe.train.device not in ("auto", "cpu"):
+            from llmkit.training.device import choose_device
+
+            choose_device(recipe.train.device)  # torch takes seconds to import, but reading the text may take minutes
         train(OpenRun(recipe, root, directory, resumption, allow or [], talk, stop))

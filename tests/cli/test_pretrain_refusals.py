@@ -67,6 +67,17 @@ def test_a_run_and_its_plan_agree_on_what_can_be_held_out(flags, pretrain, place
     assert done.code == 0, done.err
 
 
+def test_a_device_that_is_not_there_is_refused_before_the_text_is_read(pretrain, place, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refused = pretrain("--device", "cuda")
+    assert refused.code == 2
+    assert "there is no device 'cuda' here" in refused.err
+    assert "learning" not in refused.err
+    assert not (place / "runs" / "tiny").exists()
+
+
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])
 def test_a_column_that_must_be_named_is_wrong_use_for_both_commands(command, llmkit, place):
     (place / "u.csv").write_text("foo,bar\nx,1\ny,2\n")
