@@ -73,6 +73,10 @@ def tokenize(
 
     faces = {"ids": ids, "tokens": tokens, "offsets": offsets, "count": count, "decode": decode, "out": out is not None}
     chosen = [name for name, is_on in faces.items() if is_on]
+    for name in ("ids", "tokens", "offsets"):
+        if faces[name] and (jsonl or as_json):
+            flag = "--json" if as_json else "--jsonl"
+            raise UsageError(f"{flag} and --{name} exclude each other", f"{flag} alone gives ids, tokens and offsets")
     if (jsonl or as_json) and not chosen:
         chosen = ["jsonl"]
     if len(chosen) > 1:

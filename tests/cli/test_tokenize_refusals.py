@@ -27,6 +27,14 @@ def test_records_before_a_bad_one_come_out(flags, data, told, tokenize):
     assert run.out == (good.out if good else b"")
 
 
+@pytest.mark.parametrize("shape", ["--json", "--jsonl"])
+@pytest.mark.parametrize("face", ["--ids", "--tokens", "--offsets"])
+def test_json_and_another_face_exclude_each_other(shape, face, tokenize):
+    run = tokenize(shape, face, stdin=b"the cat\n")
+    assert (run.code, run.out) == (2, b"")
+    assert f"{shape} and {face} exclude each other" in run.err
+
+
 def test_decoding_gives_what_comes_before_a_bad_id_and_names_its_line(tokenize):
     ids = tokenize("--ids", stdin=b"the cat\nsat\n").out
     for bad in (b"999999\n", b"x\n"):
