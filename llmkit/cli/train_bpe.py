@@ -162,10 +162,11 @@ def _target(out: Path | None, name: str, store: Path | None, *, force: bool) -> 
     from llmkit.checkpoint.store import RunDirectory
 
     directory = out if out is not None else default_store(store) / check_name(name)
+    another = "choose another --name" if out is None else "choose another --out"
     if (directory / "tokenizer.json").exists() and not force:
-        raise UsageError(f"{directory / 'tokenizer.json'} exists", "replace it with --force, or choose another --name")
+        raise UsageError(f"{directory / 'tokenizer.json'} exists", f"replace it with --force, or {another}")
     if RunDirectory(directory).checkpoints():
-        raise UsageError(f"{directory} is a training run", "choose another --name")
+        raise UsageError(f"{directory} is a training run", another)
     made: list[Path] = []
     try:
         for path in reversed([p for p in (directory, *directory.parents) if not p.exists()]):

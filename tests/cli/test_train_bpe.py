@@ -78,6 +78,8 @@ def test_a_tokenizer_that_is_there_is_only_replaced_by_force(train_bpe, corpus):
     assert Path("runs/x/tokenizer.json").read_bytes() == before
     assert train_bpe(corpus, "--name", "x", "--vocab-size", 270, "--force")[0] == 0
     assert Tokenizer.from_file(Path("runs/x")).vocab_size == 270
+    assert "another --name" in err
+    assert "another --out" in train_bpe(corpus, "--out", "runs/x")[2]
 
 
 def test_packed_files_stdin_and_several_files_are_one_text(train_bpe, tmp_path):
