@@ -20,7 +20,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Start(Event):
-    """The loop is about to run, from random weights (step 0) or from a checkpoint."""
+    """The loop is about to run, from random weights (step 0) or from a checkpoint.
+
+    model: what is trained: the family of a model from random weights, the checkpoint that fine-tuning started from.
+    """
 
     kind: ClassVar[str] = "start"
     run: str

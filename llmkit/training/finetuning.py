@@ -83,16 +83,18 @@ def finetune(
         eval_batches=recipe.train.eval_batches,
     )
     best = Best()
+    origin = str(base if resumption is None else resumption.meta.get("base", base))
     outcome = train(
         recipe,
         run,
         model,
         objective,
         text.tokenizer,
-        meta={"digests": text.digest, "base": str(base)},
+        meta={"digests": text.digest, "base": origin},
         resumption=resumption,
         listeners=listeners,
         stop=stop,
+        origin=origin,
         better=BETTER,
         best=best,
     )

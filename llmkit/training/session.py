@@ -82,6 +82,7 @@ def pretrain(
         resumption=resumption,
         listeners=listeners,
         stop=stop,
+        origin=recipe.model.family,
     )
 
 
@@ -96,12 +97,14 @@ def train(
     resumption: Resumption | None,
     listeners: Sequence[Listener],
     stop: StopRequest | None,
+    origin: str,
     better: tuple[str, bool] = ("loss", False),
     best: Best | None = None,
 ) -> Outcome:
     """Run the loop on any model and objective, with checkpoints in `run` and metrics.jsonl beside them.
 
-    best: if given, checkpoints hold the weights with the best validation score, and the newest ones as state.
+    origin: what the start event calls the model. best: if given, checkpoints hold the weights with the best validation
+    score, and the newest ones as state.
     Raises StorageError before the first step when the disk has no room for the checkpoints.
     """
     optimizer = make_optimizer(model, recipe.train)
@@ -134,7 +137,7 @@ def train(
             stop=stop,
             better=better,
         )
-        reason = trainer.run(run.path.name)
+        reason = trainer.run(run.path.name, origin)
     finally:
         metrics.close()
     return Outcome(reason, trainer.progress.step, trainer.progress)

@@ -68,14 +68,16 @@ class Trainer:
         self.failed_saves = 0
         self._window = Window()
 
-    def run(self, name: str = "run") -> str:
+    def run(self, name: str = "run", model: str = "") -> str:
         """Train until the last step ("finished") or until a signal asks to end ("stopped").
+
+        name, model: what the start event calls the run and what it trains.
 
         Raises Diverged when a loss or gradient is not finite, and StorageError when the disk takes no checkpoint.
         """
         s, p = self.settings, self.progress
         began = time.perf_counter()
-        self.emit(self._start(name))
+        self.emit(self._start(name, model))
         self._catch_up()
         self._window.restart(p.tokens)
         while p.step < s.steps and not self.stop.requested:
@@ -253,7 +255,7 @@ class Trainer:
             return f"it goes on from step {self.saved_step}"
         return "nothing was saved yet, so it starts anew"
 
-    def _start(self, name: str) -> Event:
+    def _start(self, name: str, model: str) -> Event:
         s = self.settings
         per_step = s.batch_size * s.accumulate
         return Start(
@@ -266,4 +268,5 @@ class Trainer:
             device=str(self.device),
             threads=torch.get_num_threads(),
             examples=self.objective.n_examples,
+            model=model,
         )

@@ -64,6 +64,13 @@ def test_texts_and_labels_become_a_classifier_that_predict_uses(finetune, llmkit
     assert [line.split(b"\t")[0] for line in said.out.splitlines()] == [b"bad", b"good"]
 
 
+def test_the_log_names_the_checkpoint_it_all_began_with(finetune, place):
+    finetune("--set", "train.schedule=constant")
+    finetune("--set", "train.schedule=constant", "--set", "train.steps=14")
+    lines = [json.loads(line) for line in (place / "runs" / "tiny" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["model"] for line in lines if line["event"] == "start"] == [str(place / "base")] * 2
+
+
 def test_json_holds_the_scores_and_the_confusion_table(finetune, place):
     done = finetune("--json", "--test", "test.tsv")
     result = json.loads(done.out.splitlines()[-1])
