@@ -231,7 +231,7 @@ complete -c llmkit -n '__llmkit_at "tokenize"' -l tokenizer -s t -r -f -k -a '(_
 complete -c llmkit -n '__llmkit_at "tokenize"' -l add-special -d 'Add the special tokens a model expects around text.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l errors -r -f -a 'strict replace' -d 'Bytes that are not UTF-8: strict or replace.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l force -d 'Replace the file that --out names.'
-complete -c llmkit -n '__llmkit_at "tokenize"' -l json -d 'One JSON object on stdout.'
+complete -c llmkit -n '__llmkit_at "tokenize"' -l json -d 'JSON lines on stdout, one a record; --count: one object.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "tokenize"' -l quiet -s q -d 'Errors only on stderr.'
 complete -c llmkit -n '__llmkit_at "tokenize"' -F

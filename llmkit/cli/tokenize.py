@@ -50,7 +50,7 @@ def tokenize(
         str, _Flag("--errors", help="Bytes that are not UTF-8: strict or replace.", metavar="HOW")
     ] = "strict",
     force: Annotated[bool, _Flag("--force", help="Replace the file that --out names.")] = False,
-    as_json: options.Json = False,
+    as_json: Annotated[bool, _Flag("--json", help="JSON lines on stdout, one a record; --count: one object.")] = False,
     store: options.Store = None,
     quiet: options.Quiet = False,
 ) -> None:
