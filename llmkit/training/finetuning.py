@@ -9,6 +9,7 @@ from typing import Any
 
 from llmkit.checkpoint.hf_layout import read_model
 from llmkit.checkpoint.store import RunDirectory
+from llmkit.data.labelled import Table
 from llmkit.errors import UsageError
 from llmkit.recipe.schema import Recipe
 from llmkit.training.checkpoints import Best
@@ -69,8 +70,12 @@ def finetune(
             f"add --set train.seq_len={model.config.max_seq_len}",
         )
 
-    def encoded(table: Any) -> Labelled:
-        return Labelled(*encode_table(table, text.tokenizer, recipe.train.seq_len, say))
+    known: dict[int, Labelled] = {}  # by id: what is scored at the end was encoded, and talked about, before
+
+    def encoded(table: Table) -> Labelled:
+        if id(table) not in known:
+            known[id(table)] = Labelled(*encode_table(table, text.tokenizer, recipe.train.seq_len, say))
+        return known[id(table)]
 
     objective = Classify(
         encoded(text.train),

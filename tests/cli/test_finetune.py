@@ -64,6 +64,13 @@ def test_texts_and_labels_become_a_classifier_that_predict_uses(finetune, llmkit
     assert [line.split(b"\t")[0] for line in said.out.splitlines()] == [b"bad", b"good"]
 
 
+def test_texts_that_are_cut_are_told_once_for_each_table(finetune, place):
+    rows = "".join(f"{'a cat ' * 30}{i}\t{'good' if i % 2 else 'bad'}\n" for i in range(40))
+    (place / "train.tsv").write_text("sentence\tlabel\n" + rows)
+    told = finetune().err
+    assert told.count("lose their end") == 2
+
+
 def test_the_log_names_the_checkpoint_it_all_began_with(finetune, place):
     finetune("--set", "train.schedule=constant")
     finetune("--set", "train.schedule=constant", "--set", "train.steps=14")
