@@ -85,7 +85,7 @@ def _in_use(directory: Path, fd: int) -> RunInUse:
 
 def _record(fd: int) -> dict[str, Any] | None:
     """Who holds the lock, once the holder has written it down; it may be about to, so wait a little."""
-    for _ in range(10):
+    for _ in range(50):
         with contextlib.suppress(ValueError, OSError):
             record = json.loads(os.pread(fd, 4096, 0))
             if isinstance(record, dict) and record.keys() == {"pid", "host", "started"}:
