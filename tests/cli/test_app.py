@@ -64,6 +64,16 @@ def test_root_help_lists_the_seven_first_then_more():
     assert positions == sorted(positions)
 
 
+@pytest.mark.parametrize("theirs", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}])
+def test_threads_do_not_spin_for_long_unless_the_user_wants_it(theirs):
+    clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    code = "import os, llmkit.__main__; print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get('GOMP_SPINCOUNT'))"
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=clean | theirs, capture_output=True, text=True
+    ).stdout.split()
+    assert said == [theirs.get("OMP_WAIT_POLICY", "None"), theirs.get("GOMP_SPINCOUNT", "None" if theirs else "1000")]
+
+
 def test_importing_llmkit_costs_no_torch():
     code = "import sys, llmkit; assert 'torch' not in sys.modules; llmkit.__version__"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
