@@ -82,6 +82,14 @@ class Saved(Event):
 
 
 @dataclass(frozen=True)
+class Stage(Event):
+    """From the next step on the examples are of another kind: the loss is not comparable with that before."""
+
+    kind: ClassVar[str] = "stage"
+    stage: int
+
+
+@dataclass(frozen=True)
 class Warned(Event):
     """Something the user should know that does not stop the run."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from llmkit.errors import StorageError
-from llmkit.training.events import SCHEMA, End, Evaluation, Event, Sample, Saved, Start, Step, Warned, to_record
+from llmkit.training.events import SCHEMA, End, Evaluation, Event, Sample, Saved, Stage, Start, Step, Warned, to_record
 
 METRICS = "metrics.jsonl"
 
@@ -116,6 +116,8 @@ def plain(event: Event) -> str:
         return f"step={event.step} sample {given} -> {said}"
     if isinstance(event, Saved):
         return f"step={event.step} checkpoint={event.path} bytes={event.size} seconds={event.seconds:.2f}"
+    if isinstance(event, Stage):
+        return f"step={event.step} stage={event.stage}: longer examples from here on, so the loss jumps and falls anew"
     if isinstance(event, Warned):
         return f"warning: {event.message}"
     if isinstance(event, End):

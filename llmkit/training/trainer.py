@@ -17,7 +17,7 @@ from llmkit.errors import Diverged, StorageError
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training.device import training_dtype
 from llmkit.training.diagnosis import first_bad_gradient, first_bad_output
-from llmkit.training.events import End, Evaluation, Event, Listener, Sample, Saved, Start, Step, Warned
+from llmkit.training.events import End, Evaluation, Event, Listener, Sample, Saved, Stage, Start, Step, Warned
 from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
 from llmkit.training.optim import Optimizer, clip_gradients
 from llmkit.training.precision import mixed_precision
@@ -28,6 +28,8 @@ from llmkit.training.signals import StopRequest
 
 # A full disk may be emptied while the run goes on; after this many failed saves in a row it is given up.
 MOST_FAILED_SAVES = 3
+# Nats above the median below which a loss is no spike: single batches of a task almost learned differ by as much.
+SMALLEST_SPIKE = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Trainer:
         seed_torch(s.seed, Purpose.DROPOUT, step)
         self.model.train()
         picks = self._picks(step)
+        self._enter(picks[0].stage)
         batches = [
             self.objective.collate(p, generator(s.seed, Purpose.CORRUPTION, step, m)) for m, p in enumerate(picks)
         ]
@@ -155,13 +158,21 @@ class Trainer:
             f"go on with a lower rate: the same command with --set train.lr={s.lr / 4:g} --allow-change train.lr",
         )
 
+    def _enter(self, stage: int) -> None:
+        """Losses of another kind of examples are neither averaged with these nor a spike beside them."""
+        p = self.progress
+        if stage != p.stage:
+            p.stage = stage
+            p.recent.clear()
+            self.emit(Stage(p.step, stage))
+
     def _remember(self, parts: dict[str, float]) -> None:
         recent, loss = self.progress.recent, sum(parts.values())
         if len(recent) == MEMORY:
             losses = [sum(earlier.values()) for earlier in recent]
             middle = statistics.median(losses)
             spread = statistics.median(abs(x - middle) for x in losses)
-            if loss > middle + max(6 * spread, 0.1 * abs(middle)):
+            if loss > middle + max(6 * spread, 0.1 * abs(middle), SMALLEST_SPIKE):
                 self.emit(Warned(self.progress.step, f"loss spike: {loss:.4g}, the recent median is {middle:.4g}"))
         recent.append(parts)
 

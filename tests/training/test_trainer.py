@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from llmkit.errors import Diverged, StorageError
-from llmkit.training.events import Evaluation, Saved, Step, Warned
+from llmkit.training.events import Evaluation, Saved, Stage, Step, Warned
 from llmkit.training.objectives.objective import NO_TARGET
+from llmkit.training.objectives.staged import Staged
 from llmkit.training.optim import make_optimizer
 from llmkit.training.progress import Progress
 from llmkit.training.signals import StopRequest
@@ -226,6 +227,29 @@ def test_a_run_that_could_save_nothing_is_not_said_to_go_on(tiny_model, settings
         made.run()
     assert "goes on" not in caught.value.hint
     assert "starts anew" in caught.value.hint
+
+
+def test_a_change_of_stage_is_told_and_its_losses_are_no_spike(tiny_model, settings, masked):
+    short, long = masked(seq_len=12, batch_size=4), masked(seq_len=48, batch_size=1)
+    s = settings(steps=70, log_every=4, accumulate=1, lr=1e-9)
+    staged = Staged(short, long, switch=66 * 4, batch_size=4, later_batch_size=1)
+    usual = staged.loss
+
+    def loss(model, batch):  # ten times the loss from step 67 on
+        found = usual(model, batch)
+        return (
+            found
+            if made.progress.step < 66
+            else dataclasses.replace(found, sums={k: v * 10 for k, v in found.sums.items()})
+        )
+
+    staged.loss = loss
+    made, events = trainer(tiny_model(causal=False), staged, s)
+    made.run()
+    assert [(e.step, e.stage) for e in events if isinstance(e, Stage)] == [(66, 1)]
+    assert not [e for e in events if isinstance(e, Warned)]
+    *_, before, after, _ = [e.loss for e in events if isinstance(e, Step)]
+    assert after > 8 * before, "two steps of each stage: the mean is of the new ones alone"
 
 
 def test_a_loss_spike_is_told(tiny_model, settings, causal):
