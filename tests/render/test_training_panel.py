@@ -68,6 +68,7 @@ def test_a_name_too_long_for_the_line_ends_in_dots(monkeypatch):
 
 
 def test_what_is_said_while_the_picture_stands_comes_before_it_and_once_it_is_done_after_it(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)  # beside FORCE_COLOR it would make this no terminal
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
     out = io.StringIO()
