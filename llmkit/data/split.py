@@ -66,9 +66,7 @@ class Part:
 
     def fingerprint(self) -> str:
         """See Source.fingerprint."""
-        is_mixed = self.source.has_records and self.source.texts
-        rule = " by place and hash" if is_mixed else ""  # texts beside records went by hash once
-        settings = f"{self.source.fingerprint()} {self.side} {self.fraction!r}{rule}"
+        settings = f"{self.source.fingerprint()} {self.side} {self.fraction!r}"
         return hashlib.sha256(settings.encode()).hexdigest()
 
     def spooled(self, directory: Path) -> Part:

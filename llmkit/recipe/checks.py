@@ -10,7 +10,7 @@ from typing import Any
 from llmkit.errors import UsageError
 from llmkit.models.family import Family, Kind
 from llmkit.models.registry import load_family
-from llmkit.recipe.keys import Spec, section_specs, unread_keys
+from llmkit.recipe.keys import unread_keys
 from llmkit.recipe.problems import Report, Spot
 from llmkit.recipe.size import MAX_PARAMETERS, approximate_parameters, in_words, likely_vocab_size
 
@@ -124,19 +124,13 @@ def _check_objective(draft: Draft, family: Family | None) -> None:
 
 def _check_read(draft: Draft) -> None:
     """A key that the objective does not read would do nothing: whoever gave it expects otherwise."""
-    unread = unread_keys(draft.get("objective.name") or "")
-    if not draft.get("objective.name") or _is_written_out(draft, unread):
+    if not draft.get("objective.name"):
         return
+    unread = unread_keys(draft.get("objective.name"))
     for path in sorted(draft.explicit & unread.keys()):
         if path not in draft.failed:
             message = f"does nothing here: only {' or '.join(unread[path].key.only)} reads it"
             draft.fail(path, "conflict", f"{message}, and objective.name is {draft.get('objective.name')}", "remove it")
-
-
-def _is_written_out(draft: Draft, unread: Mapping[str, Spec]) -> bool:
-    """Whether this is a whole recipe as a checkpoint of an earlier version holds it, unread keys at their defaults."""
-    is_whole = all(spec.path in draft.explicit for spec in section_specs("train").values())
-    return is_whole and all(draft.get(path) == spec.default for path, spec in unread.items())
 
 
 def _check_lengths(draft: Draft) -> None:

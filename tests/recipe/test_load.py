@@ -371,11 +371,3 @@ def test_a_flag_for_a_key_that_the_objective_does_not_read_is_refused(problems_o
 def test_what_every_objective_reads_is_taken_and_defaults_are_silent(tiny):
     assert parse_recipe(tiny, "tiny.yaml", ["objective.label_smoothing=0.1"]).objective.label_smoothing == 0.1
     assert parse_recipe(tiny, "tiny.yaml").objective.mask_rate == 0.15
-
-
-def test_a_whole_recipe_with_unread_keys_at_their_defaults_as_older_checkpoints_hold_it_is_read(problems_of, tiny):
-    whole = to_yaml(parse_recipe(tiny, "tiny.yaml"))
-    assert "mask_rate" not in whole
-    old = whole.replace("  name: causal\n", "  name: causal\n  mask_rate: 0.15\n  next_sentence: true\n")
-    assert parse_recipe(old, "recipe.yaml") == parse_recipe(tiny, "tiny.yaml")
-    assert "mask_rate" in problems_of(old.replace("mask_rate: 0.15", "mask_rate: 0.3")).message
