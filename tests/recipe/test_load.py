@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from llmkit.errors import LlmkitError, UsageError
 from llmkit.recipe.load import load_recipe, parse_recipe
 from llmkit.recipe.problems import RecipeProblems
-from llmkit.recipe.resolved import to_yaml
 
 
 def codes(error):
