@@ -16,6 +16,8 @@ ACTIVATIONS = (
     *("gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear", "mish", "quick_gelu", "relu", "relu2"),
     *("relu6", "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh"),
 )
+# Heads whose scores have names.
+LABELLED = ("classification", "token_classification")
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 
 
@@ -62,6 +64,8 @@ class ModelConfig:
 
     # Heads this family knows, first the one it is pretrained with; filled by subclasses.
     HEADS: ClassVar[tuple[str, ...]] = ("backbone",)
+    # Which of n_kv_heads and head_dim the family lets differ from what n_heads and d_model make of them.
+    FREE: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -76,11 +80,12 @@ class ModelConfig:
             )
         self._derive("head_dim", self.d_model // self.n_heads)
         self._derive("d_ff", self.usual_d_ff())
+        self._check_heads()
         if self.head not in self.HEADS:
             raise UsageError(
                 f"head is {self.head!r}; it must be one of {', '.join(self.HEADS)}", did_you_mean(self.head, self.HEADS)
             )
-        if (self.head == "classification") != bool(self.labels):
+        if (self.head in LABELLED) != bool(self.labels):
             raise UsageError(
                 f"labels has {len(self.labels)} names with head {self.head!r}; "
                 "a classification head needs at least one, other heads none"
@@ -92,6 +97,18 @@ class ModelConfig:
         """Hidden width of the feed-forward layer when nobody chose one (Vaswani et al. 2017: four times the width)."""
         return 4 * self.d_model
 
+    def _check_heads(self) -> None:
+        usual = {"n_kv_heads": self.n_heads, "head_dim": self.d_model // self.n_heads}
+        for name, value in usual.items():
+            if name not in self.FREE and getattr(self, name) != value:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}; this family has one key and value head per query head, "
+                    "each d_model / n_heads wide",
+                    "leave n_kv_heads and head_dim out",
+                )
+        if "head_dim" not in self.FREE and self.d_model % self.n_heads:
+            raise UsageError(f"d_model is {self.d_model}; it must be a multiple of n_heads, which is {self.n_heads}")
+
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """Every id that ends a text."""
@@ -100,6 +117,26 @@ class ModelConfig:
     def _derive(self, name: str, value: int) -> None:
         if not getattr(self, name):
             object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderConfig(ModelConfig):
+    """Sizes of a model with two stacks: n_layers, n_heads and d_ff are the encoder's."""
+
+    n_decoder_layers: int = setting(0, low=0, high=1024, help="blocks of the decoder; 0: as many as n_layers")
+    n_decoder_heads: int = setting(0, low=0, high=1024, help="attention heads of the decoder; 0: as many as n_heads")
+    d_decoder_ff: int = setting(0, low=0, high=2**20, help="feed-forward width of the decoder; 0: as d_ff")
+    decoder_start_id: int | None = setting(None, low=0, high=2**24, help="id that every output begins with")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._derive("n_decoder_layers", self.n_layers)
+        self._derive("n_decoder_heads", self.n_heads)
+        self._derive("d_decoder_ff", self.d_ff)
+        if "head_dim" not in self.FREE and self.d_model % self.n_decoder_heads:
+            raise UsageError(
+                f"d_model is {self.d_model}; it must be a multiple of n_decoder_heads, which is {self.n_decoder_heads}"
+            )
 
 
 def check(name: str, value: object, type_name: str, rules: Any) -> None:

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from llmkit.errors import InputRefused, UsageError
-from llmkit.models.config import ModelConfig
+from llmkit.models.config import LABELLED, ModelConfig
 from llmkit.suggest import did_you_mean
 
 C = TypeVar("C", bound=ModelConfig)
 _MOST_LABELS = 2**16
 _REQUIRED: Any = object()
+
+
+@dataclass(frozen=True)
+class Key:
+    """Where config.json keeps one of our settings, and what transformers assumes when the file does not.
+
+    also: further names that files use; the first is the one we write.
+    """
+
+    theirs: str
+    default: object = _REQUIRED
+    also: tuple[str, ...] = ()
+
+
+class Fixed:
+    """A setting that changes the computation and is supported with the `harmless` values only."""
+
+    def __init__(self, theirs: str, *harmless: object, because: str) -> None:
+        self.theirs = theirs
+        self.harmless = harmless
+        self.because = because
 
 
 class HfConfig:
@@ -41,11 +63,13 @@ class HfConfig:
     def text(self, *names: str, default: Any = _REQUIRED) -> Any:
         return self._typed(names, default, (str,), "a word")
 
-    def flag(self, *names: str, default: bool) -> bool:
-        value = self.get(*names, default=default)
-        if not isinstance(value, bool):
-            raise self.wrong(names[0], value, "true or false")
-        return value
+    def flag(self, *names: str, default: Any = _REQUIRED) -> Any:
+        return self._typed(names, default, (bool,), "true or false")
+
+    def read(self, key: Key, type_name: str) -> Any:
+        """The value of `key` for a setting annotated `type_name`: int, float, bool or str, perhaps `| None`."""
+        look_up = {"int": self.whole, "float": self.number, "bool": self.flag, "str": self.text}
+        return look_up[type_name.removesuffix(" | None")](key.theirs, *key.also, default=key.default)
 
     def refuse(self, name: str, *harmless: object, because: str) -> None:
         """Refuse a setting that changes the computation, unless absent, null, or one of the `harmless` values."""
@@ -57,7 +81,7 @@ class HfConfig:
     def wrong(self, name: str, value: object, wanted: str) -> InputRefused:
         return InputRefused(f"config.json: {name!r} is {_short(value)}; it must be {wanted}")
 
-    def head(self, heads: Mapping[str, str], default: str) -> str:
+    def head(self, heads: Mapping[str, str], old: Mapping[str, str] | None = None, *, default: str) -> str:
         """Our name of the head that `architectures` asks for; `default` when it says nothing."""
         stored = self.get("architectures", default=None)
         if not stored:
@@ -67,12 +91,14 @@ class HfConfig:
         for ours, theirs in heads.items():
             if theirs == stored[0]:
                 return ours
+        if old and stored[0] in old:
+            return old[stored[0]]
         hint = did_you_mean(stored[0], heads.values()) or f"supported: {', '.join(heads.values())}"
         raise InputRefused(f"config.json: architecture {_short(stored[0])} of {self.title} is not supported", hint)
 
     def labels(self, head: str) -> tuple[str, ...]:
         """Class names by index for a classification head, () for others; LABEL_0... when the file names none."""
-        if head != "classification":
+        if head not in LABELLED:
             return ()
         names = self.get("id2label", default=None)
         if names is None:
@@ -115,7 +141,7 @@ class HfConfig:
         value = self.get(*names, default=default)
         if value is default:
             return value
-        if not isinstance(value, types) or isinstance(value, bool):
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise self.wrong(names[0], value, wanted)
         return value
 
@@ -125,25 +151,6 @@ class HfConfig:
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.wrong(name, value, "a token id")
         return value if 0 <= value < vocab_size else None
-
-
-def common_to_hf(config: ModelConfig, model_type: str, heads: Mapping[str, str]) -> dict[str, object]:
-    """The entries every family writes: model_type, architectures, labels, token ids, tying."""
-    ends = config.stop_ids
-    stored: dict[str, object] = {
-        "model_type": model_type,
-        "architectures": [heads[config.head]],
-        "vocab_size": config.vocab_size,
-        "pad_token_id": config.pad_id,
-        "bos_token_id": config.bos_id,
-        "eos_token_id": list(ends) if len(ends) > 1 else config.eos_id,
-        "tie_word_embeddings": config.tie_embeddings,
-        "initializer_range": config.init_std,
-    }
-    if config.labels:
-        stored["id2label"] = {str(i): name for i, name in enumerate(config.labels)}
-        stored["label2id"] = {name: i for i, name in enumerate(config.labels)}
-    return stored
 
 
 def _short(value: object) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmkit.errors import UsageError
+from llmkit.models.hf_config import HfConfig
 from llmkit.suggest import did_you_mean
 
 # kind -> (needed, optional); the sums behind each are in llmkit.nn.positions.
@@ -80,3 +81,24 @@ def _checked(key: str, value: object, *, half: int) -> Any:
 
 def _positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def rope_from_hf(r: HfConfig) -> tuple[float, dict[str, Any]]:
+    """theta and scaling. transformers 5 writes one table `rope_parameters`; older files have `rope_theta` and a table
+    `rope_scaling`, which wins where both are."""
+    key = "rope_scaling" if r.raw.get("rope_scaling") else "rope_parameters"
+    table = r.get(key, default={})
+    if not isinstance(table, Mapping):
+        raise r.wrong(key, table, "a table")
+    if any(isinstance(entry, Mapping) for entry in table.values()):
+        raise r.wrong(key, table, "one table for all layers")
+    both = HfConfig({**r.raw, **table}, r.title)
+    scaling = dict(table)
+    if scaling.get("rope_type", scaling.get("type")) == "proportional":
+        scaling["partial_rotary_factor"] = both.number("partial_rotary_factor", default=1.0)
+    else:
+        both.refuse("partial_rotary_factor", 1, 1.0, because="this family rotates whole heads")
+    outside = r.whole("original_max_position_embeddings", default=None)
+    if outside is not None:
+        scaling["original_max_position_embeddings"] = outside  # beside the table, it wins in transformers too
+    return float(both.number("rope_theta", default=10000.0)), scaling

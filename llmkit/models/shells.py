@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from llmkit.errors import UsageError
-from llmkit.models.config import ModelConfig
+from llmkit.models.config import EncoderDecoderConfig, ModelConfig
 from llmkit.nn.cache import NO_CACHE, Cache, KVCache
-from llmkit.nn.context import Context
+from llmkit.nn.capture import Site
+from llmkit.nn.context import Context, Memory
 from llmkit.nn.embeddings import Embeddings
 from llmkit.nn.heads import every_token
 from llmkit.nn.masks import make_mask
 from llmkit.nn.positions import NoRotary, Rotary
+from llmkit.nn.score_bias import NoBias
 from llmkit.nn.wiring import Stack
 
 # Which hidden states the head looks at: (hidden, ids, attention_mask) -> hidden.
@@ -24,7 +27,8 @@ Select = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
 @dataclass
 class Output:
-    """logits: (batch, seq, vocab), or (batch, labels) from a classifier, or hidden itself without a head.
+    """logits: (batch, seq, vocab) or (batch, seq, labels), (batch, labels) from a classifier of texts, (batch, seq, 2)
+    from a span head (start and end), (batch, seq, 1) from a replaced-token head, or hidden itself without a head.
 
     hidden: (batch, seq, d_model), after the last norm.
     """
@@ -33,53 +37,33 @@ class Output:
     hidden: Tensor
 
 
-class Model(nn.Module):
-    """What encoders and decoders share. Families that have no segments ignore token_type_ids.
+class Tower(nn.Module):
+    """Embeddings and a stack of blocks: ids to hidden states.
 
-    head: hidden (batch, seq, d_model) or any rows (n, d_model) -> logits.
+    rotary, score_bias: how positions enter attention, where they do. window: tokens a causal query sees, itself
+    included.
     """
 
     is_causal = False
 
     def __init__(
         self,
-        config: ModelConfig,
         embeddings: Embeddings,
         stack: Stack,
-        head: nn.Module | None = None,
         *,
+        is_causal: bool | None = None,
         rotary: Rotary | None = None,
-        select: Select = every_token,
+        score_bias: nn.Module | None = None,
+        window: int | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
+        if is_causal is not None:
+            self.is_causal = is_causal
         self.embeddings = embeddings
         self.stack = stack
-        self.head = head or nn.Identity()
         self.rotary = rotary or NoRotary()
-        self.select = select
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        decoder_input_ids: Tensor | None = None,
-        *,
-        position_ids: Tensor | None = None,
-        cache: KVCache | None = None,
-    ) -> Output:
-        """One pass. Shapes: input_ids, token_type_ids, position_ids (batch, seq); attention_mask (batch, seq), or
-        (batch, past + seq) with a cache, 1 where a token may be attended.
-
-        decoder_input_ids is what encoder-decoders take beside the others; given here, it is a UsageError.
-        """
-        if decoder_input_ids is not None:
-            raise UsageError(
-                "decoder_input_ids was given to a model that is not an encoder-decoder", "leave it out, or pass None"
-            )
-        hidden = self.encode(input_ids, attention_mask, token_type_ids, position_ids=position_ids, cache=cache)
-        return Output(logits=self.head(self.select(hidden, input_ids, attention_mask)), hidden=hidden)
+        self.score_bias = score_bias or NoBias()
+        self.window = window
 
     def encode(
         self,
@@ -89,32 +73,55 @@ class Model(nn.Module):
         *,
         position_ids: Tensor | None = None,
         cache: KVCache | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
-        """Hidden states (batch, seq, d_model) without the head; arguments as in `forward`.
+        """Hidden states (batch, seq, d_model) without the head.
 
+        Shapes: input_ids, token_type_ids, position_ids (batch, seq); attention_mask (batch, seq), or
+        (batch, past + seq) with a cache, 1 where a token may be attended. memory: what cross-attention reads.
         Raises UsageError for a text longer than the positions or the cache can hold.
         """
         kept: Cache = NO_CACHE if cache is None else cache
-        seq, past = input_ids.shape[1], kept.length
+        past = kept.length
         self._check(input_ids, attention_mask, past)
         if position_ids is None:
-            position_ids = torch.arange(past, past + seq, device=input_ids.device)[None]
+            position_ids = self.embeddings.places(input_ids, attention_mask, past)
         key_positions = kept.extend_positions(position_ids)
         x = self.embeddings(input_ids, position_ids, token_type_ids)
-        context = Context(
-            mask=make_mask(
-                seq, past + seq, causal=self.is_causal, key_mask=attention_mask, dtype=x.dtype, device=x.device
-            ),
-            rotation=self.rotary.rotation(position_ids, key_positions, x.dtype),
-            cache=kept,
-        )
+        context = self._context(x, position_ids, key_positions, attention_mask, kept)
+        context.segments, context.memory = token_type_ids, memory
         hidden: Tensor = self.stack(x, context)
-        kept.advance(seq)
+        kept.advance(input_ids.shape[1])
         return hidden
+
+    def _context(
+        self, x: Tensor, positions: Tensor, key_positions: Tensor, attention_mask: Tensor | None, cache: Cache
+    ) -> Context:
+        """What all layers share; towers with an attention of their own replace it."""
+        queries, keys = x.shape[1], cache.held + x.shape[1]
+        key_mask = None if attention_mask is None else attention_mask[:, -keys:]
+        mask = make_mask(
+            queries,
+            keys,
+            causal=self.is_causal,
+            window=self.window,
+            key_mask=key_mask,
+            score_bias=self.score_bias(positions, key_positions, x.dtype),
+            dtype=x.dtype,
+            device=x.device,
+        )
+        return Context(
+            mask=mask,
+            rotation=self.rotary.rotation(positions, key_positions, x.dtype),
+            cache=cache,
+            positions=positions,
+            key_positions=key_positions,
+            key_mask=key_mask,
+        )
 
     @property
     def embedding_weight(self) -> Tensor:
-        """The token embedding matrix (vocab, d_model)."""
+        """The token embedding matrix (vocab, d_embed)."""
         return self.embeddings.token.weight
 
     def _check(self, input_ids: Tensor, attention_mask: Tensor | None, past: int) -> None:
@@ -131,11 +138,57 @@ class Model(nn.Module):
             )
 
 
+class Model(Tower):
+    """A tower with a head. Families that have no segments ignore token_type_ids.
+
+    head: hidden (batch, seq, d_model) or any rows (n, d_model) -> logits.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        embeddings: Embeddings,
+        stack: Stack,
+        head: nn.Module | None = None,
+        *,
+        select: Select = every_token,
+        **positions: Any,
+    ) -> None:
+        super().__init__(embeddings, stack, **positions)
+        self.config = config
+        self.head = head or nn.Identity()
+        self.select = select
+
+    @property
+    def attention_sites(self) -> Mapping[str, Site]:
+        """Where it attends, for `capture_attention`."""
+        return {"self": Site(self.stack.blocks)}
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        **more: Any,
+    ) -> Output:
+        """One pass; arguments as in `encode`.
+
+        decoder_input_ids is what encoder-decoders take beside the others; given here, it is a UsageError.
+        """
+        if decoder_input_ids is not None:
+            raise UsageError(
+                "decoder_input_ids was given to a model that is not an encoder-decoder", "leave it out, or pass None"
+            )
+        hidden = self.encode(input_ids, attention_mask, token_type_ids, **more)
+        return Output(logits=self.head(self.select(hidden, input_ids, attention_mask)), hidden=hidden)
+
+
 class EncoderModel(Model):
     """Every token sees every other.
 
     pooler: (batch, seq, d_model) -> (batch, d_model); pair_head: (batch, seq, d_model) -> (batch, 2). Each exists only
-    where the family and its head have one.
+    where the family and its head have one. positions: what `Tower` takes.
     """
 
     pooler: nn.Module
@@ -150,9 +203,9 @@ class EncoderModel(Model):
         *,
         pooler: nn.Module | None = None,
         pair_head: nn.Module | None = None,
-        rotary: Rotary | None = None,
+        **positions: Any,
     ) -> None:
-        super().__init__(config, embeddings, stack, head, rotary=rotary)
+        super().__init__(config, embeddings, stack, head, **positions)
         if pooler is not None:
             self.pooler = pooler
         if pair_head is not None:
@@ -166,4 +219,106 @@ class DecoderModel(Model):
 
     def new_cache(self, batch_size: int, max_len: int) -> KVCache:
         """An empty cache for `batch_size` rows of at most `max_len` tokens."""
-        return KVCache(len(self.stack.blocks), batch_size, max_len)
+        return KVCache(len(self.stack.blocks), batch_size, max_len, window=self.window)
+
+
+class EncoderDecoderModel(nn.Module):
+    """One tower reads the input, another writes the output and looks at what the first made of it.
+
+    select: which hidden states the head looks at, called with the output's ids. starts: output ids to use when none
+    are given, made from the input's (classifiers read the same text on both sides); None: they must be given.
+    """
+
+    is_causal = False  # as a whole: its input is seen both ways
+
+    def __init__(
+        self,
+        config: EncoderDecoderConfig,
+        encoder: Tower,
+        decoder: Tower,
+        head: nn.Module | None = None,
+        *,
+        select: Select = every_token,
+        starts: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = head or nn.Identity()
+        self.select = select
+        self.starts = starts
+
+    @property
+    def attention_sites(self) -> Mapping[str, Site]:
+        """Where it attends, for `capture_attention`."""
+        return {
+            "encoder": Site(self.encoder.stack.blocks),
+            "decoder": Site(self.decoder.stack.blocks),
+            "cross": Site(self.decoder.stack.blocks, "memory"),
+        }
+
+    @property
+    def embedding_weight(self) -> Tensor:
+        """The token embedding matrix of the input (vocab, d_model)."""
+        return self.encoder.embedding_weight
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        *,
+        decoder_attention_mask: Tensor | None = None,
+    ) -> Output:
+        """Shapes: input_ids, attention_mask (batch, source); decoder_input_ids, decoder_attention_mask (batch, seq);
+        logits and hidden are the decoder's, (batch, seq, ...). Raises UsageError without decoder_input_ids where they
+        are needed."""
+        if decoder_input_ids is None:
+            if self.starts is None:
+                raise UsageError("an encoder-decoder needs decoder_input_ids beside input_ids")
+            decoder_input_ids = self.starts(input_ids)
+        memory = self.remember(input_ids, attention_mask)
+        hidden = self.decode(decoder_input_ids, memory, decoder_attention_mask)
+        return Output(logits=self.head(self.select(hidden, decoder_input_ids, decoder_attention_mask)), hidden=hidden)
+
+    def remember(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Memory:
+        """Read the input (batch, source) once, for any number of `decode` calls."""
+        hidden = self.encoder.encode(input_ids, attention_mask)
+        # Every output token may look at every input token that is not padding.
+        seen = make_mask(
+            1, hidden.shape[1], causal=False, key_mask=attention_mask, dtype=hidden.dtype, device=hidden.device
+        )
+        return Memory(hidden, seen)
+
+    def decode(
+        self,
+        decoder_input_ids: Tensor,
+        memory: Memory,
+        decoder_attention_mask: Tensor | None = None,
+        *,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Hidden states (batch, seq, d_model) of the output so far, or, with a cache, of its newest tokens."""
+        return self.decoder.encode(decoder_input_ids, decoder_attention_mask, cache=cache, memory=memory)
+
+    def new_cache(self, batch_size: int, max_len: int) -> KVCache:
+        """An empty cache for one input per row and at most `max_len` tokens of output."""
+        return KVCache(len(self.decoder.stack.blocks), batch_size, max_len, window=self.decoder.window)
+
+
+def shifted_right(start_id: int, pad_id: int | None = None) -> Callable[[Tensor], Tensor]:
+    """ids (batch, seq) -> the start id, then all ids but the last: what a decoder reads to predict `ids`.
+
+    Targets marked -100 (ignored by losses) become padding.
+    """
+
+    def shift(ids: Tensor) -> Tensor:
+        moved = torch.cat([torch.full_like(ids[:, :1], start_id), ids[:, :-1]], 1)
+        return moved if pad_id is None else moved.masked_fill(moved == -100, pad_id)
+
+    return shift
+
+
+AnyModel = Model | EncoderDecoderModel

@@ -12,31 +12,33 @@ from llmkit.nn.linear import Linear
 class FeedForward(nn.Module):
     """down(act(up(x))) (Vaswani et al. 2017).
 
-    Shapes: x (batch, seq, d_model) -> (batch, seq, d_model); hidden width is d_ff.
+    Shapes: x (batch, seq, d_model) -> (batch, seq, d_model); hidden width is d_ff. dropout: of the hidden units.
     """
 
-    def __init__(self, d_model: int, d_ff: int, act: Activation, *, bias: bool = True) -> None:
+    def __init__(self, d_model: int, d_ff: int, act: Activation, *, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
         self.up = Linear(d_model, d_ff, bias=bias)
         self.down = Linear(d_ff, d_model, bias=bias)
         self.act = act
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
-        return self.down(self.act(self.up(x)))
+        return self.down(self.dropout(self.act(self.up(x))))
 
 
 class GatedFeedForward(nn.Module):
     """Feed-forward layer whose hidden units are scaled by a learned gate (SwiGLU; Shazeer 2020).
 
-    Shapes: x (batch, seq, d_model) -> (batch, seq, d_model); hidden width is d_ff.
+    Shapes: x (batch, seq, d_model) -> (batch, seq, d_model); hidden width is d_ff. dropout: of the hidden units.
     """
 
-    def __init__(self, d_model: int, d_ff: int, act: Activation, *, bias: bool = False) -> None:
+    def __init__(self, d_model: int, d_ff: int, act: Activation, *, bias: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
         self.gate = Linear(d_model, d_ff, bias=bias)
         self.up = Linear(d_model, d_ff, bias=bias)
         self.down = Linear(d_ff, d_model, bias=bias)
         self.act = act
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
-        return self.down(self.act(self.gate(x)) * self.up(x))
+        return self.down(self.dropout(self.act(self.gate(x)) * self.up(x)))

@@ -81,6 +81,22 @@ class Decision(nn.Module):
         return self.linear(self.dropout(self.pool(hidden)))
 
 
+class FirstToken(nn.Module):
+    """act(dense(dropout(first token))): the classification head that RoBERTa and its kin have in place of a pooler.
+
+    Shapes: (batch, seq, d_model) -> (batch, d_model).
+    """
+
+    def __init__(self, d_model: int, act: Activation = torch.tanh, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.dense = Linear(d_model, d_model)
+        self.act = act
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.act(self.dense(self.dropout(hidden[:, 0])))
+
+
 def every_token(hidden: Tensor, ids: Tensor, attention_mask: Tensor | None) -> Tensor:
     """All hidden states, as they are."""
     return hidden

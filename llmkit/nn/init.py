@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -11,16 +12,28 @@ from llmkit.nn.attention import Attention
 from llmkit.nn.feedforward import FeedForward, GatedFeedForward
 
 
+@runtime_checkable
+class Draws(Protocol):
+    """A module that knows how its own weights begin; its submodules are drawn as usual."""
+
+    def draw(self, std: float) -> None: ...
+
+
 @torch.no_grad()
 def init_normal(model: nn.Module, std: float, *, truncated: bool = False) -> None:
     """Weights of linear and embedding layers from a normal distribution, biases zero; norms keep ones and zeros.
 
+    A module with weights of another kind draws them itself, in a method `draw(std)`.
     truncated: redraw what lies beyond two standard deviations, as BERT's first code does. Tied weights are drawn once.
     """
     drawn: set[int] = set()
     for module in model.modules():
         # On the meta device there is nothing to draw, and torch would import its compiler (2 s) to draw it.
-        if not isinstance(module, (nn.Linear, nn.Embedding)) or module.weight.is_meta:
+        if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+            continue
+        if isinstance(module, Draws):
+            module.draw(std)
+        if not isinstance(module, (nn.Linear, nn.Embedding)):
             continue
         if id(module.weight) not in drawn:
             drawn.add(id(module.weight))

@@ -28,6 +28,7 @@ def make_mask(
     keys: int,
     *,
     causal: bool,
+    window: int | None = None,
     key_mask: Tensor | None = None,
     score_bias: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
@@ -35,6 +36,7 @@ def make_mask(
 ) -> AttentionMask:
     """The cheapest mask that says the right thing. The queries are the last `queries` of the `keys` tokens.
 
+    window: with causal, how many tokens a query sees, itself included (Mistral); None: all before it.
     key_mask: (batch, keys), nonzero where a key may be attended; None: everywhere.
     score_bias: broadcastable to (batch, heads, queries, keys), added to the scores (ALiBi, relative positions).
 
@@ -43,15 +45,18 @@ def make_mask(
     """
     # One query at the end of the keys sees all of them.
     hides_future = causal and queries > 1
-    if key_mask is None and score_bias is None:
+    hides_past = causal and window is not None and keys > window
+    if key_mask is None and score_bias is None and not hides_past:
         if not hides_future:
             return FREE
         # The fused kernel aligns its causal flag to the top-left corner: wrong as soon as a cache makes keys longer.
         if queries == keys:
             return AttentionMask(causal=True)
     allowed: Tensor | None = None
-    if hides_future:
+    if hides_future or hides_past:
         allowed = causal_pattern(queries, keys, device)
+        if hides_past and window is not None:
+            allowed = allowed.triu(keys - queries - window + 1)
     if key_mask is not None:
         padding = key_mask.to(torch.bool)[:, None, None, :]
         allowed = padding if allowed is None else allowed & padding
@@ -59,8 +64,11 @@ def make_mask(
     if allowed is None:
         return AttentionMask(bias=score_bias)
     # An additive bias, once per forward: given booleans, the kernels would convert them again in every layer.
-    bias = torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, float("-inf"))
-    return AttentionMask(bias=bias if score_bias is None else bias + score_bias)
+    if score_bias is not None:
+        return AttentionMask(bias=score_bias.masked_fill(~allowed, float("-inf")))
+    return AttentionMask(
+        bias=torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, float("-inf"))
+    )
 
 
 def causal_pattern(queries: int, keys: int, device: torch.device | None = None) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from llmkit.nn.context import Context
@@ -79,16 +80,21 @@ class Block(nn.ModuleDict):
 class Stack(nn.Module):
     """Blocks, then a last norm. The same block may stand in the list more than once (ALBERT).
 
+    layer_drop: probability of leaving a block out, in training (Fan et al. 2019).
+
     Shapes: x (batch, seq, d_model) -> (batch, seq, d_model).
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], norm: nn.Module | None = None) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], norm: nn.Module | None = None, *, layer_drop: float = 0.0) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm or nn.Identity()
+        self.layer_drop = layer_drop
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         for layer, block in enumerate(self.blocks):
+            if self.training and self.layer_drop and float(torch.rand(())) < self.layer_drop:
+                continue
             ctx.layer = layer
             x = block(x, ctx)
         return self.norm(x)

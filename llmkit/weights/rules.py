@@ -1,7 +1,8 @@
 """Two-way rules between the tensors of a Hugging Face checkpoint and our parameters.
 
-A rule names modules by pattern; `{i}` stands for the layer's number, and the leaf (`.weight`, `.bias`) follows by
-itself. Patterns may also name a whole tensor. Rules are data: llmkit.weights.convert applies them.
+A rule names modules by pattern; `{i}` stands for the layer's number (`{j}` for a number inside it), and the leaf
+(`.weight`, `.bias`) follows by itself. Patterns may also name a whole tensor. Rules are data: llmkit.weights.convert
+applies them.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ class Rule:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        return re.compile(re.escape(self.ours).replace(r"\{i\}", r"(?P<i>\d+)") + _LEAF)
+        return re.compile(re.sub(r"\\\{([a-z])\\\}", r"(?P<\1>\\d+)", re.escape(self.ours)) + _LEAF)
 
     def match(self, name: str) -> list[str] | None:
         """Checkpoint names, without prefix, that our parameter `name` is made from; None if the rule is not for it."""
         found = self._pattern.fullmatch(name)
         if found is None:
             return None
-        layer = found.groupdict().get("i") or ""
-        return [stem.replace("{i}", layer) + found["leaf"] for stem in self.stems()]
+        numbers = {key: value for key, value in found.groupdict().items() if key != "leaf"}
+        return [stem.format(**numbers) + found["leaf"] for stem in self.stems()]
 
     def stems(self) -> Sequence[str]:
         return (self.theirs,)
@@ -94,6 +95,40 @@ class JoinRows(Rule):
 
 
 @dataclass(frozen=True)
+class Regroup(Rule):
+    """Rows stored group by group (all of head 0, then all of head 1 ...) to rows kept part by part (all q, all k, ...).
+
+    parts: rows of each part within one group; a group of BLOOM is one head's (q, k, v), of Falcon one key head with its
+    query heads. Vectors such as biases are regrouped alike.
+    """
+
+    groups: int = field(kw_only=True)
+    parts: tuple[int, ...] = field(kw_only=True)
+
+    def join(self, tensors: Sequence[Tensor]) -> Tensor:
+        theirs = tensors[0].unflatten(0, (self.groups, sum(self.parts)))
+        return torch.cat([part.flatten(0, 1) for part in theirs.split(self.parts, 1)])
+
+    def split(self, value: Tensor) -> list[Tensor]:
+        parts = value.split([self.groups * rows for rows in self.parts])
+        return [torch.cat([part.unflatten(0, (self.groups, -1)) for part in parts], 1).flatten(0, 1)]
+
+
+@dataclass(frozen=True)
+class Reshape(Rule):
+    """The same numbers in another shape; theirs: the checkpoint's, ours_shape: ours."""
+
+    their_shape: tuple[int, ...] = field(kw_only=True)
+    our_shape: tuple[int, ...] = field(kw_only=True)
+
+    def join(self, tensors: Sequence[Tensor]) -> Tensor:
+        return tensors[0].reshape(self.our_shape)
+
+    def split(self, value: Tensor) -> list[Tensor]:
+        return [value.reshape(self.their_shape)]
+
+
+@dataclass(frozen=True)
 class Alias(Rule):
     """A second name under which the checkpoint may also hold our parameter (tied weights).
 
@@ -113,7 +148,7 @@ class Ignore:
     prefix: str = field(default="", kw_only=True)
 
     def covers(self, name: str) -> bool:
-        pattern = re.escape(self.theirs).replace(r"\{i\}", r"\d+")
+        pattern = re.sub(r"\\\{[a-z]\\\}", r"\\d+", re.escape(self.theirs))
         return re.fullmatch(f"(?:{re.escape(self.prefix)})?{pattern}", name) is not None
 
 

@@ -30,7 +30,8 @@ def decode(model, batch, chunks, cache):
 def test_chunked_prefill_and_steps_equal_the_full_pass(steady, padding, oracle):
     batch = steady.batch(padding)
     full = steady.ours.encode(**batch)
-    cached = decode(steady.ours, batch, CHUNKS, steady.ours.new_cache(len(full), 20))
+    chunks = (*CHUNKS, *[1] * (steady.seq - sum(CHUNKS)))
+    cached = decode(steady.ours, batch, chunks, steady.ours.new_cache(len(full), steady.seq + 7))
     assert oracle.compare(steady, batch, full, cached) <= oracle.tolerance(steady, batch)
 
 
@@ -71,3 +72,41 @@ def test_too_many_tokens_are_refused_and_leave_the_cache_as_it_was(decoder):
     assert cache.length == 6
     with pytest.raises(UsageError, match="truncate"):
         cache.truncate(7)
+
+
+@pytest.mark.parametrize("padding", [None, "left"])
+@torch.no_grad()
+def test_an_output_written_piece_by_piece_equals_the_full_pass(two, padding, oracle):
+    batch = two.batch(padding)
+    full = two.ours(**batch)
+    memory, cache = two.ours.remember(batch["input_ids"], batch.get("attention_mask")), two.ours.new_cache(3, 20)
+    written = batch["decoder_input_ids"]
+    pieces = [two.ours.decode(piece, memory, cache=cache) for piece in written.split([4, 1, 1, 3], 1)]
+    assert oracle.compare(two, batch, full.hidden, torch.cat(pieces, 1)) <= oracle.tolerance(two, batch)
+
+
+@torch.no_grad()
+def test_cross_attention_reads_the_input_once(two):
+    """With a cache, a changed memory changes nothing any more: its keys and values were made in the first step."""
+    batch = two.batch()
+    memory, written = two.ours.remember(batch["input_ids"]), batch["decoder_input_ids"]
+    cache = two.ours.new_cache(3, 20)
+    two.ours.decode(written[:, :4], memory, cache=cache)
+    expected = two.ours.decode(written[:, 4:5], memory, cache=cache)
+    cache.truncate(4)
+    memory.hidden = torch.full_like(memory.hidden, float("nan"))
+    assert torch.equal(two.ours.decode(written[:, 4:5], memory, cache=cache), expected)
+
+
+@torch.no_grad()
+def test_beams_carry_their_input_along(two, oracle):
+    batch = two.batch("left")
+    order = torch.tensor([2, 0, 0, 1, 2])
+    memory, written = two.ours.remember(batch["input_ids"], batch["attention_mask"]), batch["decoder_input_ids"]
+    cache = two.ours.new_cache(3, 20)
+    two.ours.decode(written[:, :4], memory, cache=cache)
+    cache.reorder(order)
+    moved = two.ours.remember(batch["input_ids"][order], batch["attention_mask"][order])
+    beams = two.ours.decode(written[order, 4:6], moved, cache=cache)
+    full = two.ours(batch["input_ids"], batch["attention_mask"], decoder_input_ids=written[:, :6]).hidden
+    assert torch.allclose(beams, full[order, 4:6], atol=oracle.tolerance(two, batch))

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from llmkit.nn.activations import ACTIVATIONS
-from llmkit.nn.attention import Attention
+from llmkit.nn.attention import Attention, AttentionPart
+from llmkit.nn.embeddings import LearnedPositions, Scale, SinusoidalPositions
 from llmkit.nn.feedforward import FeedForward, GatedFeedForward
 from llmkit.nn.kernels import fused_attention
 from llmkit.nn.positions import NoRotary, Rotary
-from llmkit.nn.wiring import Residual
+from llmkit.nn.score_bias import NoBias
+from llmkit.nn.wiring import Residual, Stack
 
 # A hundred times what parity allows, so that no mutation passes by a hair.
 VISIBLE = 1e-3
@@ -36,6 +38,20 @@ def changed(pair, mutate, padding=None):
 
 def each(model, *kinds):
     return [m for m in model.modules() if isinstance(m, kinds)]
+
+
+def named(model, *kinds):
+    return [n for n, m in model.named_modules() if isinstance(m, kinds)]
+
+
+def towers(model):
+    """The parts that turn ids into hidden states: the model itself, or both sides of an encoder-decoder."""
+    return [model] if hasattr(model, "stack") else [model.encoder, model.decoder]
+
+
+def padded(pair):
+    """A side that this case can be padded on."""
+    return next(iter(pair.options["paddings"]), None)
 
 
 def test_permuting_any_parameter_shows(pair):
@@ -68,9 +84,12 @@ def test_transposing_any_square_matrix_shows(pair):
         assert changed(pair, transpose) > VISIBLE, name
 
 
+def is_norm(module):
+    return type(module).__name__.endswith("Norm") and not list(module.children())
+
+
 def test_skipping_any_norm_shows(pair):
-    norms = [n for n, m in pair.ours.named_modules() if type(m).__name__ in ("LayerNorm", "RMSNorm")]
-    for name in norms:
+    for name in [n for n, m in pair.ours.named_modules() if is_norm(m)]:
         assert changed(pair, lambda model, name=name: model.set_submodule(name, nn.Identity())) > VISIBLE, name
 
 
@@ -79,92 +98,139 @@ def test_moving_a_norm_to_the_other_side_shows(pair):
         for residual in each(model, Residual):
             residual.pre_norm, residual.post_norm = residual.post_norm, residual.pre_norm
 
-    assert changed(pair, move) > VISIBLE
+    if each(pair.ours, Residual):
+        assert changed(pair, move) > VISIBLE
+    else:
+        assert not any(is_norm(m) and "norm" in n for n, m in pair.ours.named_modules() if "Residual" in n)
 
 
 def test_swapping_the_norms_of_a_block_shows(pair):
     def swap(model):
-        block = model.stack.blocks[0]
-        first, second = block["attn"], block["ffn"]
-        first.pre_norm, second.pre_norm = second.pre_norm, first.pre_norm
-        first.post_norm, second.post_norm = second.post_norm, first.post_norm
+        for stack in each(model, Stack):
+            block = stack.blocks[0]
+            norms = [n for n, m in block.named_modules() if is_norm(m) and hasattr(m, "weight")]
+            alike = [
+                n for n in norms if block.get_submodule(n).weight.shape == block.get_submodule(norms[0]).weight.shape
+            ]
+            modules = [block.get_submodule(n) for n in alike]
+            for name, module in zip(alike, modules[1:] + modules[:1], strict=True):
+                block.set_submodule(name, module)
 
-    assert changed(pair, swap) > VISIBLE
+    most = max(sum(is_norm(m) for m in stack.blocks[0].modules()) for stack in each(pair.ours, Stack))
+    if most > 1:
+        assert changed(pair, swap) > VISIBLE
+    else:
+        assert changed(pair, swap) == 0
+
+
+class _Branch(nn.Module):
+    """A residual sum that forgets what came in."""
+
+    def __init__(self, residual):
+        super().__init__()
+        self.residual = residual
+
+    def forward(self, x, ctx):
+        return self.residual(x, ctx) - x
 
 
 def test_forgetting_a_residual_sum_shows(pair):
-    class Branch(nn.Module):
-        def __init__(self, residual):
-            super().__init__()
-            self.residual = residual
+    for stack in [n for n, m in pair.ours.named_modules() if isinstance(m, Stack)]:
+        first = pair.ours.get_submodule(stack).blocks[0]
+        for name in [f"{stack}.blocks.0.{n}" for n in named(first, Residual)]:
 
-        def forward(self, x, ctx):
-            return self.residual(x, ctx) - x
+            def forget(model, name=name):
+                model.set_submodule(name, _Branch(model.get_submodule(name)))
 
-    for sublayer in pair.ours.stack.blocks[0]:
-
-        def forget(model, sublayer=sublayer):
-            model.stack.blocks[0][sublayer] = Branch(model.stack.blocks[0][sublayer])
-
-        assert changed(pair, forget) > VISIBLE, sublayer
+            assert changed(pair, forget) > VISIBLE, name
 
 
 def test_dropping_a_block_or_swapping_two_shows(pair):
-    def drop(model):
-        del model.stack.blocks[-1]
+    for n in range(len(each(pair.ours, Stack))):
 
-    def swap(model):
-        blocks = list(model.stack.blocks)
-        model.stack.blocks = nn.ModuleList([blocks[1], blocks[0], *blocks[2:]])
+        def drop(model, n=n):
+            stack = each(model, Stack)[n]
+            stack.blocks = stack.blocks[:-1]
 
-    assert changed(pair, drop) > VISIBLE
-    assert changed(pair, swap) > VISIBLE
+        def swap(model, n=n):
+            blocks = list(each(model, Stack)[n].blocks)
+            each(model, Stack)[n].blocks = nn.ModuleList([blocks[1], blocks[0], *blocks[2:]])
+
+        assert changed(pair, drop) > VISIBLE
+        blocks = each(pair.ours, Stack)[n].blocks
+        if len(blocks) > 1 and blocks[0] is not blocks[1]:
+            assert changed(pair, swap) > VISIBLE
 
 
 def test_turning_the_causal_mask_around_shows(pair):
-    def flip(model):
-        model.is_causal = not model.is_causal
+    for n in range(len(towers(pair.ours))):
 
-    assert changed(pair, flip) > VISIBLE
+        def flip(model, n=n):
+            towers(model)[n].is_causal = not towers(model)[n].is_causal
+
+        assert changed(pair, flip) > VISIBLE
 
 
-@pytest.mark.parametrize("padding", ["left", "right"])
-def test_attending_to_padding_shows_to_every_token_that_can_see_it(pair, padding):
+def test_attending_to_padding_shows_to_every_token_that_can_see_it(padded_case, oracle):
+    *case, padding = padded_case
+    pair = oracle.make_pair(*case)
+    if padding is None:
+        everything = {"attention_mask": torch.ones(3, pair.seq, dtype=torch.long)}
+        with torch.no_grad():
+            plain, full = pair.ours(**pair.batch()), pair.ours(**pair.batch(), **everything)
+        assert torch.allclose(plain.hidden, full.hidden, atol=1e-5), "a mask that hides nothing changes nothing"
+        return
     batch = pair.batch(padding)
     unmasked = {k: v for k, v in batch.items() if k != "attention_mask"}
     with torch.no_grad():
-        hidden, seen = pair.ours.encode(**batch), pair.ours.encode(**unmasked)
+        hidden, seen = pair.ours(**batch).hidden, pair.ours(**unmasked).hidden
     difference = (hidden - seen)[pair.real(batch)].abs().max()
-    if pair.is_decoder and padding == "right":
+    if pair.kind == "decoder" and padding == "right":
         assert difference <= 1e-5, "a decoder sees nothing on its right"
     else:
         assert difference > VISIBLE
 
 
 def test_shifting_the_padding_mask_by_one_shows(pair):
-    batch = pair.batch("left")
-    shifted = batch | {"attention_mask": batch["attention_mask"].roll(-1, 1).index_fill(1, torch.tensor([12]), 1)}
+    side = padded(pair)
+    if pair.kind == "decoder" and side == "right":
+        side = "left"
+    if side is None:
+        assert pair.options["paddings"] == ()
+        return
+    batch = pair.batch(side)
+    mask = batch["attention_mask"]
+    shifted = batch | {
+        "attention_mask": mask.roll(-1 if side == "left" else 1, 1) | mask[:, [0 if side == "right" else -1]]
+    }
     with torch.no_grad():
-        difference = pair.ours.encode(**batch) - pair.ours.encode(**shifted)
+        difference = pair.ours(**batch).hidden - pair.ours(**shifted).hidden
     assert difference[pair.real(batch)].abs().max() > VISIBLE
 
 
 def test_shifting_positions_of_every_second_token_shows(pair):
+    """Every tower knows the order of its tokens, by whatever means."""
     batch = pair.batch()
-    places = torch.arange(13)[None].expand(3, -1)
-    with torch.no_grad():
-        right = pair.ours.encode(**batch, position_ids=places)
-        wrong = pair.ours.encode(**batch, position_ids=places + places % 2)
-    assert (right - wrong).abs().max() > VISIBLE
+    for tower in towers(pair.ours):
+        ids = batch["input_ids"]
+        places = tower.embeddings.places(ids, None, 0).expand_as(ids)
+        wrong = (places + places % 2).clamp(max=places.max())
+        with torch.no_grad():
+            memory = None
+            if tower is getattr(pair.ours, "decoder", None):
+                memory = pair.ours.remember(ids)
+            right = tower.encode(ids, memory=memory, position_ids=places)
+            assert (right - tower.encode(ids, memory=memory)).abs().max() == 0
+            assert (right - tower.encode(ids, memory=memory, position_ids=wrong)).abs().max() > VISIBLE
 
 
 def test_wrong_attention_scale_shows(pair):
-    for layer in range(len(pair.ours.stack.blocks)):
+    for name in named(pair.ours, AttentionPart):
 
-        def halve(model, layer=layer):
-            each(model.stack.blocks[layer], Attention)[0].scale /= 2
+        def halve(model, name=name):
+            model.get_submodule(name).scale /= 2
 
-        assert changed(pair, halve) > VISIBLE, layer
+        assert changed(pair, halve) > VISIBLE, name
 
 
 def test_another_activation_shows(pair):
@@ -175,35 +241,94 @@ def test_another_activation_shows(pair):
         for part in each(model, FeedForward, GatedFeedForward):
             part.act = ACTIVATIONS[name]
 
-    assert changed(pair, bend) > VISIBLE
+    if each(pair.ours, FeedForward, GatedFeedForward):
+        assert changed(pair, bend) > VISIBLE
 
 
-def test_exchanging_gate_and_up_shows(gated):
+def test_exchanging_gate_and_up_shows(pair):
     def exchange(model):
         for part in each(model, GatedFeedForward):
             part.gate, part.up = part.up, part.gate
 
-    assert changed(gated, exchange) > VISIBLE
+    if each(pair.ours, GatedFeedForward) and pair.ours.config.activation != "linear":
+        assert changed(pair, exchange) > VISIBLE
 
 
-def test_forgetting_any_added_embedding_shows(pair):
-    for name in pair.ours.embeddings.added:
-        assert changed(pair, lambda model, name=name: model.embeddings.added.pop(name)) > VISIBLE, name
+def test_forgetting_any_added_embedding_or_scale_shows(pair):
+    for n, tower in enumerate(towers(pair.ours)):
+        for name in tower.embeddings.added:
+
+            def forget(model, n=n, name=name):
+                towers(model)[n].embeddings.added.pop(name)
+
+            assert changed(pair, forget) > VISIBLE, name
+    for name in named(pair.ours, Scale):
+        if pair.ours.get_submodule(name).factor != 1:
+            assert changed(pair, lambda m, name=name: m.set_submodule(name, nn.Identity())) > VISIBLE, name
+
+
+def test_positions_one_further_on_show(pair):
+    """A wrong offset: the table read one row too far, or sines of the next position."""
+    for n, tower in enumerate(towers(pair.ours)):
+        for name, part in tower.embeddings.added.items():
+            if isinstance(part, (LearnedPositions, SinusoidalPositions)):
+
+                class Moved(nn.Module):
+                    limit = part.limit
+
+                    def __init__(self, part):
+                        super().__init__()
+                        self.part = part
+
+                    def forward(self, positions, segments=None):
+                        return self.part((positions + 1).clamp(max=self.limit - 1), segments)
+
+                def move(model, n=n, name=name, moved=Moved):
+                    added = towers(model)[n].embeddings.added
+                    added[name] = moved(added[name])
+
+                assert changed(pair, move) > VISIBLE, name
 
 
 def test_another_rotation_or_none_shows(pair):
     """Models whose positions enter elsewhere must not rotate at all."""
-    rotary = pair.ours.rotary
-    if isinstance(rotary, NoRotary):
-        head_dim = each(pair.ours, Attention)[0].head_dim
-        wrong = [Rotary(head_dim, theta=10_000.0, max_seq_len=40)]
-    else:
-        kind, size = rotary.scaling["rope_type"], {"max_seq_len": rotary.max_seq_len}
-        wrong = [NoRotary(), Rotary(rotary.head_dim, theta=rotary.theta * 2, scaling=rotary.scaling, **size)]
-        if not (kind == "default" or (kind == "dynamic" and rotary.max_seq_len >= 13)):
-            wrong.append(Rotary(rotary.head_dim, theta=rotary.theta, **size))
-    for other in wrong:
-        assert changed(pair, lambda model, other=other: setattr(model, "rotary", other)) > VISIBLE, other
+    for n, tower in enumerate(towers(pair.ours)):
+        rotary = tower.rotary
+        attention = each(tower, Attention)
+        if isinstance(rotary, NoRotary):
+            even = attention and attention[0].head_dim % 2 == 0
+            wrong = [Rotary(attention[0].head_dim, theta=10_000.0, max_seq_len=40)] if even else []
+        else:
+            kind, size = rotary.scaling["rope_type"], {"max_seq_len": rotary.max_seq_len}
+            wrong = [NoRotary(), Rotary(rotary.head_dim, theta=rotary.theta * 2, scaling=rotary.scaling, **size)]
+            if not (kind == "default" or (kind == "dynamic" and rotary.max_seq_len >= pair.seq)):
+                wrong.append(Rotary(rotary.head_dim, theta=rotary.theta, **size))
+        for other in wrong:
+            assert changed(pair, lambda m, n=n, other=other: setattr(towers(m)[n], "rotary", other)) > VISIBLE, other
+
+
+def test_dropping_or_halving_a_score_bias_shows(pair):
+    class Half(nn.Module):
+        def __init__(self, bias):
+            super().__init__()
+            self.bias = bias
+
+        def forward(self, *arguments):
+            return self.bias(*arguments) / 2
+
+    for n, tower in enumerate(towers(pair.ours)):
+        if isinstance(tower.score_bias, NoBias):
+            assert pair.family.positions not in ("alibi", "relative bias")
+            continue
+        for other in (NoBias(), Half(tower.score_bias)):
+            assert changed(pair, lambda m, n=n, other=other: setattr(towers(m)[n], "score_bias", other)) > VISIBLE
+
+
+def test_a_window_one_wider_or_narrower_or_none_shows(pair):
+    for n, tower in enumerate(towers(pair.ours)):
+        if tower.window is not None and tower.window < pair.seq:
+            for other in (tower.window + 1, tower.window - 1, None):
+                assert changed(pair, lambda m, n=n, other=other: setattr(towers(m)[n], "window", other)) > VISIBLE
 
 
 def test_giving_query_heads_the_wrong_shared_key_shows(grouped):
@@ -218,3 +343,13 @@ def test_giving_query_heads_the_wrong_shared_key_shows(grouped):
             attention.kernel = tiled
 
     assert changed(grouped, share) > VISIBLE
+
+
+@pytest.mark.parametrize("padding", ["right", "left"])
+def test_cross_attention_that_sees_padding_shows(two, padding):
+    batch = two.batch(padding)
+    with torch.no_grad():
+        memory = two.ours.remember(batch["input_ids"], batch["attention_mask"])
+        right = two.ours.decode(batch["decoder_input_ids"], memory)
+        memory.mask = type(memory.mask)()
+        assert (right - two.ours.decode(batch["decoder_input_ids"], memory)).abs().max() > VISIBLE

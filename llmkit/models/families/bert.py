@@ -7,14 +7,12 @@ decoder, which shares the embedding matrix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from llmkit.errors import UsageError
 from llmkit.models.config import ModelConfig, setting
 from llmkit.models.family import Family, Kind
-from llmkit.models.hf_config import HfConfig, common_to_hf
+from llmkit.models.hf_config import Fixed, Key
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -23,7 +21,10 @@ if TYPE_CHECKING:
 HEADS = {
     "pretraining": "BertForPreTraining",
     "masked_lm": "BertForMaskedLM",
+    "next_sentence": "BertForNextSentencePrediction",
     "classification": "BertForSequenceClassification",
+    "token_classification": "BertForTokenClassification",
+    "span": "BertForQuestionAnswering",
     "backbone": "BertModel",
 }
 
@@ -42,61 +43,28 @@ class BertConfig(ModelConfig):
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n_kv_heads != self.n_heads or self.head_dim * self.n_heads != self.d_model:
-            raise UsageError(
-                "BERT has one key and value head per query head, each d_model / n_heads wide; "
-                f"n_kv_heads is {self.n_kv_heads}, head_dim is {self.head_dim}",
-                "leave n_kv_heads and head_dim out",
-            )
 
-
-def config_from_hf(raw: Mapping[str, object]) -> BertConfig:
-    r = HfConfig(raw, "BERT")
-    r.refuse("is_decoder", False, because="it turns the encoder into a left-to-right decoder")
-    r.refuse("add_cross_attention", False, because="it adds cross-attention layers")
-    r.refuse("position_embedding_type", "absolute", because="it replaces the learned positions")
-    r.refuse("pruned_heads", {}, because="it removes single attention heads")
-    r.refuse("quantization_config", {}, because="the weights are quantized")
-    vocab_size = r.whole("vocab_size", default=30522)
-    head = r.head(HEADS, default="masked_lm")
-    return r.make(
-        BertConfig,
-        vocab_size=vocab_size,
-        d_model=r.whole("hidden_size", default=768),
-        n_layers=r.whole("num_hidden_layers", default=12),
-        n_heads=r.whole("num_attention_heads", default=12),
-        d_ff=r.whole("intermediate_size", default=3072),
-        max_seq_len=r.whole("max_position_embeddings", default=512),
-        n_segments=r.whole("type_vocab_size", default=2),
-        activation=r.text("hidden_act", default="gelu"),
-        norm_eps=r.number("layer_norm_eps", default=1e-12),
-        dropout=r.number("hidden_dropout_prob", default=0.1),
-        attention_dropout=r.number("attention_probs_dropout_prob", default=0.1),
-        classifier_dropout=r.number("classifier_dropout", default=None),
-        init_std=r.number("initializer_range", default=0.02),
-        tie_embeddings=r.flag("tie_word_embeddings", default=True),
-        head=head,
-        labels=r.labels(head),
-        **r.token_ids(vocab_size, pad_token_id=0),
-    )
-
-
-def config_to_hf(c: BertConfig) -> dict[str, object]:
-    return common_to_hf(c, "bert", HEADS) | {
-        "hidden_size": c.d_model,
-        "num_hidden_layers": c.n_layers,
-        "num_attention_heads": c.n_heads,
-        "intermediate_size": c.d_ff,
-        "max_position_embeddings": c.max_seq_len,
-        "type_vocab_size": c.n_segments,
-        "hidden_act": c.activation,
-        "layer_norm_eps": c.norm_eps,
-        "hidden_dropout_prob": c.dropout,
-        "attention_probs_dropout_prob": c.attention_dropout,
-        "classifier_dropout": c.classifier_dropout,
-    }
+KEYS = {
+    "vocab_size": Key("vocab_size", 30522),
+    "d_model": Key("hidden_size", 768),
+    "n_layers": Key("num_hidden_layers", 12),
+    "n_heads": Key("num_attention_heads", 12),
+    "d_ff": Key("intermediate_size", 3072),
+    "max_seq_len": Key("max_position_embeddings", 512),
+    "n_segments": Key("type_vocab_size", 2),
+    "activation": Key("hidden_act", "gelu"),
+    "norm_eps": Key("layer_norm_eps", 1e-12),
+    "dropout": Key("hidden_dropout_prob", 0.1),
+    "attention_dropout": Key("attention_probs_dropout_prob", 0.1),
+    "classifier_dropout": Key("classifier_dropout", None),
+    "init_std": Key("initializer_range", 0.02),
+    "tie_embeddings": Key("tie_word_embeddings", True),
+}
+FIXED = (
+    Fixed("is_decoder", False, because="it turns the encoder into a left-to-right decoder"),
+    Fixed("add_cross_attention", False, because="it adds cross-attention layers"),
+    Fixed("position_embedding_type", "absolute", because="it replaces the learned positions"),
+)
 
 
 def build(c: BertConfig) -> EncoderModel:
@@ -143,7 +111,12 @@ def build(c: BertConfig) -> EncoderModel:
     heads = {
         "pretraining": lambda: EncoderModel(c, embeddings, stack, words(), pair_head=decision(2, 0.0)),
         "masked_lm": lambda: EncoderModel(c, embeddings, stack, words()),
+        "next_sentence": lambda: EncoderModel(c, embeddings, stack, decision(2, 0.0)),
         "classification": lambda: EncoderModel(c, embeddings, stack, decision(len(c.labels), rate)),
+        "token_classification": lambda: EncoderModel(
+            c, embeddings, stack, Decision(c.d_model, len(c.labels), dropout=rate)
+        ),
+        "span": lambda: EncoderModel(c, embeddings, stack, Decision(c.d_model, 2)),
         "backbone": lambda: EncoderModel(c, embeddings, stack, pooler=Pooler(c.d_model)),
     }
     model = heads[c.head]()
@@ -191,6 +164,7 @@ def weight_rules(c: BertConfig) -> list[Rule | Ignore]:
             Alias("cls.predictions.bias", "head.decoder.bias", may_differ=True, written=True),
         ]
     pooler = "pooler.dense"
+    no_pooler: list[Rule | Ignore] = [Ignore(f"{pooler}.weight"), Ignore(f"{pooler}.bias")]
     heads: dict[str, tuple[list[Rule | Ignore], list[Rule | Ignore]]] = {
         "pretraining": (
             [Rename(pooler, "pair_head.pool.dense")],
@@ -198,10 +172,13 @@ def weight_rules(c: BertConfig) -> list[Rule | Ignore]:
         ),
         # The published checkpoints say BertForMaskedLM and still hold the pair head's weights.
         "masked_lm": (
-            [Ignore(f"{pooler}.weight"), Ignore(f"{pooler}.bias")],
+            no_pooler,
             [*words, Ignore("cls.seq_relationship.weight"), Ignore("cls.seq_relationship.bias")],
         ),
+        "next_sentence": ([Rename(pooler, "head.pool.dense")], [Rename("cls.seq_relationship", "head.linear")]),
         "classification": ([Rename(pooler, "head.pool.dense")], [Rename("classifier", "head.linear")]),
+        "token_classification": (no_pooler, [Rename("classifier", "head.linear")]),
+        "span": (no_pooler, [Rename("qa_outputs", "head.linear")]),
         "backbone": ([Rename(pooler, "pooler.dense")], []),
     }
     in_base, on_top = heads[c.head]
@@ -214,10 +191,14 @@ FAMILY = Family(
     title="BERT",
     paper="Devlin et al. 2018, arXiv:1810.04805",
     peculiar="post-norm encoder with segment embeddings, masked words and next-sentence prediction",
+    objective="masked tokens, next sentence",
+    positions="learned",
     config_class=BertConfig,
     heads=HEADS,
-    config_from_hf=config_from_hf,
-    config_to_hf=config_to_hf,
+    head_if_silent="masked_lm",
+    keys=KEYS,
+    fixed=FIXED,
+    token_ids={"pad_token_id": 0},
     build=build,
     weight_rules=weight_rules,
 )

@@ -7,14 +7,13 @@ that stores linear weights transposed (inputs first) with query, key and value s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from llmkit.errors import UsageError
 from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
+from llmkit.models.decoder_heads import decoder_head_rules, decoder_model
 from llmkit.models.family import Family, Kind
-from llmkit.models.hf_config import HfConfig, common_to_hf
+from llmkit.models.hf_config import Fixed, Key
 
 if TYPE_CHECKING:
     from llmkit.models.shells import DecoderModel
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 HEADS = {
     "causal_lm": "GPT2LMHeadModel",
     "classification": "GPT2ForSequenceClassification",
+    "token_classification": "GPT2ForTokenClassification",
+    "span": "GPT2ForQuestionAnswering",
     "backbone": "GPT2Model",
 }
 
@@ -38,74 +39,41 @@ class Gpt2Config(ModelConfig):
     attention_dropout: float = setting(0.1, low=0.0, high=1.0, help="dropout of attention weights")
     scale_attention: bool = setting(True, help="divide attention scores by the square root of the head width")
     scale_by_layer: bool = setting(False, help="divide attention scores by the layer's number too (Mistral's GPT-2)")
+    classifier_dropout: float | None = setting(None, low=0.0, high=1.0, help="dropout before the token classifier")
     head: str = setting("causal_lm", help="what is computed from the hidden states")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n_kv_heads != self.n_heads or self.head_dim * self.n_heads != self.d_model:
-            raise UsageError(
-                "GPT-2 has one key and value head per query head, each d_model / n_heads wide; "
-                f"n_kv_heads is {self.n_kv_heads}, head_dim is {self.head_dim}",
-                "leave n_kv_heads and head_dim out",
-            )
+
+KEYS = {
+    "vocab_size": Key("vocab_size", 50257),
+    "d_model": Key("n_embd", 768, also=("hidden_size",)),
+    "n_layers": Key("n_layer", 12, also=("num_hidden_layers",)),
+    "n_heads": Key("n_head", 12, also=("num_attention_heads",)),
+    "d_ff": Key("n_inner", 0),
+    "max_seq_len": Key("n_positions", 1024, also=("max_position_embeddings",)),
+    "activation": Key("activation_function", "gelu_new"),
+    "norm_eps": Key("layer_norm_epsilon", 1e-5),
+    "dropout": Key("resid_pdrop", 0.1),
+    "embedding_dropout": Key("embd_pdrop", 0.1),
+    "attention_dropout": Key("attn_pdrop", 0.1),
+    "scale_attention": Key("scale_attn_weights", True),
+    "scale_by_layer": Key("scale_attn_by_inverse_layer_idx", False),
+    "classifier_dropout": Key("classifier_dropout", None, also=("hidden_dropout",)),
+    "init_std": Key("initializer_range", 0.02),
+    "tie_embeddings": Key("tie_word_embeddings", True),
+}
 
 
-def config_from_hf(raw: Mapping[str, object]) -> Gpt2Config:
-    r = HfConfig(raw, "GPT-2")
-    r.refuse("add_cross_attention", False, because="it adds cross-attention layers")
-    r.refuse("pruned_heads", {}, because="it removes single attention heads")
-    r.refuse("quantization_config", {}, because="the weights are quantized")
-    vocab_size = r.whole("vocab_size", default=50257)
-    head = r.head(HEADS, default="causal_lm")
-    return r.make(
-        Gpt2Config,
-        vocab_size=vocab_size,
-        d_model=r.whole("n_embd", "hidden_size", default=768),
-        n_layers=r.whole("n_layer", "num_hidden_layers", default=12),
-        n_heads=r.whole("n_head", "num_attention_heads", default=12),
-        d_ff=r.whole("n_inner", default=0),
-        max_seq_len=r.whole("n_positions", "max_position_embeddings", default=1024),
-        activation=r.text("activation_function", default="gelu_new"),
-        norm_eps=r.number("layer_norm_epsilon", default=1e-5),
-        dropout=r.number("resid_pdrop", default=0.1),
-        embedding_dropout=r.number("embd_pdrop", default=0.1),
-        attention_dropout=r.number("attn_pdrop", default=0.1),
-        scale_attention=r.flag("scale_attn_weights", default=True),
-        scale_by_layer=r.flag("scale_attn_by_inverse_layer_idx", default=False),
-        init_std=r.number("initializer_range", default=0.02),
-        tie_embeddings=r.flag("tie_word_embeddings", default=True),
-        head=head,
-        labels=r.labels(head),
-        **r.token_ids(vocab_size, bos_token_id=50256, eos_token_id=50256),
-    )
-
-
-def config_to_hf(c: Gpt2Config) -> dict[str, object]:
-    return common_to_hf(c, "gpt2", HEADS) | {
-        "n_embd": c.d_model,
-        "n_layer": c.n_layers,
-        "n_head": c.n_heads,
-        "n_inner": c.d_ff,
-        "n_positions": c.max_seq_len,
-        "activation_function": c.activation,
-        "layer_norm_epsilon": c.norm_eps,
-        "resid_pdrop": c.dropout,
-        "embd_pdrop": c.dropout if c.embedding_dropout is None else c.embedding_dropout,
-        "attn_pdrop": c.attention_dropout,
-        "scale_attn_weights": c.scale_attention,
-        "scale_attn_by_inverse_layer_idx": c.scale_by_layer,
-    }
+def more_to_hf(c: Gpt2Config) -> dict[str, object]:
+    return {"embd_pdrop": c.dropout if c.embedding_dropout is None else c.embedding_dropout}
 
 
 def build(c: Gpt2Config) -> DecoderModel:
-    from llmkit.models.shells import DecoderModel
     from llmkit.nn.activations import ACTIVATIONS as FUNCTIONS
     from llmkit.nn.attention import Attention
     from llmkit.nn.embeddings import Embeddings, LearnedPositions
     from llmkit.nn.feedforward import FeedForward
-    from llmkit.nn.heads import Decision, LastToken, LMHead, every_token
     from llmkit.nn.init import init_normal, shrink_residual_branches
     from llmkit.nn.norms import LayerNorm
     from llmkit.nn.wiring import Block, Residual, Stack
@@ -125,27 +93,16 @@ def build(c: Gpt2Config) -> DecoderModel:
         added={"position": LearnedPositions(c.max_seq_len, c.d_model)},
         dropout=c.dropout if c.embedding_dropout is None else c.embedding_dropout,
     )
-    heads = {
-        "causal_lm": lambda: LMHead(
-            c.d_model, c.vocab_size, tied=embeddings.token.weight if c.tie_embeddings else None
-        ),
-        "classification": lambda: Decision(c.d_model, len(c.labels), bias=False),
-        "backbone": lambda: None,
-    }
-    model = DecoderModel(
-        c,
-        embeddings,
-        Stack([block(i) for i in range(c.n_layers)], LayerNorm(c.d_model, c.norm_eps)),
-        heads[c.head](),
-        select=LastToken(c.pad_id) if c.head == "classification" else every_token,
-    )
+    stack = Stack([block(i) for i in range(c.n_layers)], LayerNorm(c.d_model, c.norm_eps))
+    rate = 0.1 if c.classifier_dropout is None else c.classifier_dropout
+    model = decoder_model(c, embeddings, stack, head_dropout=rate)
     init_normal(model, c.init_std)
     shrink_residual_branches(model, c.n_layers)
     return model
 
 
 def weight_rules(c: Gpt2Config) -> list[Rule | Ignore]:
-    from llmkit.weights.rules import Alias, Ignore, Rename, Transpose, under
+    from llmkit.weights.rules import Ignore, Rename, Transpose, under
 
     base: list[Rule | Ignore] = [
         Rename("wte", "embeddings.token"),
@@ -160,10 +117,7 @@ def weight_rules(c: Gpt2Config) -> list[Rule | Ignore]:
         Ignore("h.{i}.attn.bias"),  # the causal mask, stored by old versions
         Ignore("h.{i}.attn.masked_bias"),
     ]
-    output = (
-        Alias("lm_head.weight", "embeddings.token.weight") if c.tie_embeddings else Rename("lm_head", "head.decoder")
-    )
-    return [*under("transformer.", base, write=c.head != "backbone"), output, Rename("score", "head.linear")]
+    return [*under("transformer.", base, write=c.head != "backbone"), *decoder_head_rules(c, token_labels="classifier")]
 
 
 FAMILY = Family(
@@ -172,10 +126,14 @@ FAMILY = Family(
     title="GPT-2",
     paper="Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
     peculiar="pre-norm decoder with learned positions and a tied output layer",
+    objective="next token",
+    positions="learned",
     config_class=Gpt2Config,
     heads=HEADS,
-    config_from_hf=config_from_hf,
-    config_to_hf=config_to_hf,
+    keys=KEYS,
+    fixed=(Fixed("add_cross_attention", False, because="it adds cross-attention layers"),),
+    token_ids={"bos_token_id": 50256, "eos_token_id": 50256},
+    more_to_hf=more_to_hf,
     build=build,
     weight_rules=weight_rules,
 )

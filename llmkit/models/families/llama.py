@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import UsageError
 from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
+from llmkit.models.decoder_heads import decoder_head_rules, decoder_model
 from llmkit.models.family import Family, Kind
-from llmkit.models.hf_config import HfConfig, common_to_hf
-from llmkit.models.rope import standard_scaling
+from llmkit.models.hf_config import HfConfig, Key
+from llmkit.models.rope import rope_from_hf, standard_scaling
 
 if TYPE_CHECKING:
     from llmkit.models.shells import DecoderModel
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 HEADS = {
     "causal_lm": "LlamaForCausalLM",
     "classification": "LlamaForSequenceClassification",
+    "token_classification": "LlamaForTokenClassification",
+    "span": "LlamaForQuestionAnswering",
     "backbone": "LlamaModel",
 }
 
@@ -42,6 +45,7 @@ class LlamaConfig(ModelConfig):
     head: str = setting("causal_lm", help="what is computed from the hidden states")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
+    FREE: ClassVar[tuple[str, ...]] = ("n_kv_heads", "head_dim")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,89 +64,41 @@ class LlamaConfig(ModelConfig):
         return (8 * self.d_model // 3 + 63) // 64 * 64
 
 
-def config_from_hf(raw: Mapping[str, object]) -> LlamaConfig:
-    r = HfConfig(raw, "LLaMA")
-    r.refuse("quantization_config", {}, because="the weights are quantized")
-    r.refuse("pruned_heads", {}, because="it removes single attention heads")
-    vocab_size = r.whole("vocab_size", default=32000)
-    head = r.head(HEADS, default="causal_lm")
-    rope_theta, rope_scaling = _rope_from_hf(r)
-    return r.make(
-        LlamaConfig,
-        vocab_size=vocab_size,
-        d_model=r.whole("hidden_size", default=4096),
-        n_layers=r.whole("num_hidden_layers", default=32),
-        n_heads=r.whole("num_attention_heads", default=32),
-        n_kv_heads=r.whole("num_key_value_heads", default=0),
-        head_dim=r.whole("head_dim", default=0),
-        d_ff=r.whole("intermediate_size", default=11008),
-        max_seq_len=r.whole("max_position_embeddings", default=2048),
-        activation=r.text("hidden_act", default="silu"),
-        norm_eps=r.number("rms_norm_eps", default=1e-6),
-        dropout=r.number("hidden_dropout_prob", default=0.0),
-        attention_dropout=r.number("attention_dropout", default=0.0),
-        rope_theta=rope_theta,
-        rope_scaling=rope_scaling,
-        attention_bias=r.flag("attention_bias", default=False),
-        ffn_bias=r.flag("mlp_bias", default=False),
-        init_std=r.number("initializer_range", default=0.02),
-        tie_embeddings=r.flag("tie_word_embeddings", default=False),
-        head=head,
-        labels=r.labels(head),
-        **r.token_ids(vocab_size, bos_token_id=1, eos_token_id=2),
-    )
+KEYS = {
+    "vocab_size": Key("vocab_size", 32000),
+    "d_model": Key("hidden_size", 4096),
+    "n_layers": Key("num_hidden_layers", 32),
+    "n_heads": Key("num_attention_heads", 32),
+    "n_kv_heads": Key("num_key_value_heads", 0),
+    "head_dim": Key("head_dim", 0),
+    "d_ff": Key("intermediate_size", 11008),
+    "max_seq_len": Key("max_position_embeddings", 2048),
+    "activation": Key("hidden_act", "silu"),
+    "norm_eps": Key("rms_norm_eps", 1e-6),
+    "attention_dropout": Key("attention_dropout", 0.0),
+    "attention_bias": Key("attention_bias", False),
+    "ffn_bias": Key("mlp_bias", False),
+    "init_std": Key("initializer_range", 0.02),
+    "tie_embeddings": Key("tie_word_embeddings", False),
+}
 
 
-def _rope_from_hf(r: HfConfig) -> tuple[float, dict[str, Any]]:
-    """theta and scaling. transformers 5 writes one table `rope_parameters`; older files have `rope_theta` and a table
-    `rope_scaling`, which wins where both are."""
-    key = "rope_scaling" if r.raw.get("rope_scaling") else "rope_parameters"
-    table = r.get(key, default={})
-    if not isinstance(table, Mapping):
-        raise r.wrong(key, table, "a table")
-    if any(isinstance(entry, Mapping) for entry in table.values()):
-        raise r.wrong(key, table, "one table for all layers")
-    both = HfConfig({**r.raw, **table}, r.title)
-    scaling = dict(table)
-    if scaling.get("rope_type", scaling.get("type")) == "proportional":
-        scaling["partial_rotary_factor"] = both.number("partial_rotary_factor", default=1.0)
-    else:
-        both.refuse("partial_rotary_factor", 1, 1.0, because="LLaMA rotates whole heads")
-    outside = r.whole("original_max_position_embeddings", default=None)
-    if outside is not None:
-        scaling["original_max_position_embeddings"] = outside  # beside the table, it wins in transformers too
-    return float(both.number("rope_theta", default=10000.0)), scaling
+def more_from_hf(r: HfConfig) -> dict[str, Any]:
+    theta, scaling = rope_from_hf(r)
+    return {"rope_theta": theta, "rope_scaling": scaling, "dropout": r.number("hidden_dropout_prob", default=0.0)}
 
 
-def config_to_hf(c: LlamaConfig) -> dict[str, object]:
-    stored = common_to_hf(c, "llama", HEADS) | {
-        "hidden_size": c.d_model,
-        "num_hidden_layers": c.n_layers,
-        "num_attention_heads": c.n_heads,
-        "num_key_value_heads": c.n_kv_heads,
-        "head_dim": c.head_dim,
-        "intermediate_size": c.d_ff,
-        "max_position_embeddings": c.max_seq_len,
-        "hidden_act": c.activation,
-        "rms_norm_eps": c.norm_eps,
-        "attention_dropout": c.attention_dropout,
-        "rope_parameters": {"rope_type": "default", "rope_theta": c.rope_theta} | dict(c.rope_scaling or {}),
-        "attention_bias": c.attention_bias,
-        "mlp_bias": c.ffn_bias,
-    }
-    if c.dropout:
-        # The papers train without; when a recipe wants it, it must survive a save. transformers ignores the key.
-        stored["hidden_dropout_prob"] = c.dropout
-    return stored
+def more_to_hf(c: LlamaConfig) -> dict[str, object]:
+    rope = {"rope_type": "default", "rope_theta": c.rope_theta} | dict(c.rope_scaling or {})
+    # The papers train without dropout; when a recipe wants it, it must survive a save. transformers ignores the key.
+    return {"rope_parameters": rope} | ({"hidden_dropout_prob": c.dropout} if c.dropout else {})
 
 
 def build(c: LlamaConfig) -> DecoderModel:
-    from llmkit.models.shells import DecoderModel
     from llmkit.nn.activations import ACTIVATIONS as FUNCTIONS
     from llmkit.nn.attention import Attention
     from llmkit.nn.embeddings import Embeddings
     from llmkit.nn.feedforward import GatedFeedForward
-    from llmkit.nn.heads import Decision, LastToken, LMHead, every_token
     from llmkit.nn.init import init_normal
     from llmkit.nn.norms import RMSNorm
     from llmkit.nn.positions import Rotary
@@ -163,28 +119,19 @@ def build(c: LlamaConfig) -> DecoderModel:
             ffn=Residual(feed_forward, pre_norm=RMSNorm(c.d_model, c.norm_eps), dropout=c.dropout),
         )
 
-    embeddings = Embeddings(c.vocab_size, c.d_model, dropout=c.dropout)
-    heads = {
-        "causal_lm": lambda: LMHead(
-            c.d_model, c.vocab_size, tied=embeddings.token.weight if c.tie_embeddings else None
-        ),
-        "classification": lambda: Decision(c.d_model, len(c.labels), bias=False),
-        "backbone": lambda: None,
-    }
-    model = DecoderModel(
+    model = decoder_model(
         c,
-        embeddings,
+        Embeddings(c.vocab_size, c.d_model, dropout=c.dropout),
         Stack([block() for _ in range(c.n_layers)], RMSNorm(c.d_model, c.norm_eps)),
-        heads[c.head](),
+        head_dropout=0.1,
         rotary=Rotary(c.head_dim, theta=c.rope_theta, scaling=c.rope_scaling, max_seq_len=c.max_seq_len),
-        select=LastToken(c.pad_id) if c.head == "classification" else every_token,
     )
     init_normal(model, c.init_std)
     return model
 
 
 def weight_rules(c: LlamaConfig) -> list[Rule | Ignore]:
-    from llmkit.weights.rules import Alias, Ignore, JoinRows, Rename, under
+    from llmkit.weights.rules import Ignore, JoinRows, Rename, under
 
     q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
     base: list[Rule | Ignore] = [
@@ -205,10 +152,8 @@ def weight_rules(c: LlamaConfig) -> list[Rule | Ignore]:
         Ignore("layers.{i}.self_attn.rotary_emb.inv_freq"),  # computed from the config
         Ignore("rotary_emb.inv_freq"),
     ]
-    output = (
-        Alias("lm_head.weight", "embeddings.token.weight") if c.tie_embeddings else Rename("lm_head", "head.decoder")
-    )
-    return [*under("model.", base, write=c.head != "backbone"), output, Rename("score", "head.linear")]
+    prefix = "transformer." if c.head == "span" else "model."  # the class for spans has a name of its own for it
+    return [*under(prefix, base, write=c.head != "backbone"), *decoder_head_rules(c)]
 
 
 FAMILY = Family(
@@ -217,10 +162,14 @@ FAMILY = Family(
     title="LLaMA",
     paper="Touvron et al. 2023, arXiv:2302.13971",
     peculiar="pre-norm decoder with RMSNorm, rotary positions, gated feed-forward and grouped queries",
+    objective="next token",
+    positions="rotary",
     config_class=LlamaConfig,
     heads=HEADS,
-    config_from_hf=config_from_hf,
-    config_to_hf=config_to_hf,
+    keys=KEYS,
+    token_ids={"bos_token_id": 1, "eos_token_id": 2},
+    more_from_hf=more_from_hf,
+    more_to_hf=more_to_hf,
     build=build,
     weight_rules=weight_rules,
 )
