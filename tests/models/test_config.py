@@ -122,7 +122,7 @@ def test_absent_keys_mean_what_transformers_assumes_and_null_means_none():
         ("bert", "hidden_size", "768"),
         ("bert", "num_attention_heads", 7),
         ("bert", "pruned_heads", {"1": [0]}),
-        ("bert", "architectures", ["BertForQuestionAnswering"]),
+        ("bert", "architectures", ["BertForMultipleChoice"]),
         ("bert", "architectures", "BertModel"),
         ("gpt2", "add_cross_attention", True),
         ("gpt2", "scale_attn_weights", "yes"),
