@@ -52,10 +52,11 @@ def decoder_head_rules(
     from llmkit.weights.rules import Alias, Rename
 
     tied = Alias("lm_head.weight", "embeddings.token.weight")
-    return {
+    rules: dict[str, list[Rule | Ignore]] = {
         "causal_lm": [tied if c.tie_embeddings else Rename("lm_head", "head.decoder")],
         "classification": [Rename(labels, "head.linear")],
         "token_classification": [Rename(token_labels, "head.linear")],
         "span": [Rename(span, "head.linear")],
         "backbone": [],
-    }[c.head]
+    }
+    return rules[c.head]

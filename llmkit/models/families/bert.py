@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from llmkit.models.config import ModelConfig, setting
+from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, embedding_rules
+from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
-from llmkit.models.hf_config import Fixed, Key
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -30,41 +30,12 @@ HEADS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class BertConfig(ModelConfig):
+class BertConfig(BertLikeConfig):
     """Sizes of a BERT; defaults are the paper's rates and the published models' limits."""
 
-    max_seq_len: int = setting(512, low=1, high=2**20, help="longest sequence, in tokens (learned positions)")
-    norm_eps: float = setting(1e-12, low=0.0, high=1.0, help="added to the variance inside norms")
-    dropout: float = setting(0.1, low=0.0, high=1.0, help="dropout of embeddings and residual branches")
-    attention_dropout: float = setting(0.1, low=0.0, high=1.0, help="dropout of attention weights")
-    n_segments: int = setting(2, low=1, high=1024, help="kinds of segments (sentence A, sentence B)")
-    classifier_dropout: float | None = setting(None, low=0.0, high=1.0, help="dropout before the classifier")
     head: str = setting("pretraining", help="what is computed from the hidden states")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
-
-
-KEYS = {
-    "vocab_size": Key("vocab_size", 30522),
-    "d_model": Key("hidden_size", 768),
-    "n_layers": Key("num_hidden_layers", 12),
-    "n_heads": Key("num_attention_heads", 12),
-    "d_ff": Key("intermediate_size", 3072),
-    "max_seq_len": Key("max_position_embeddings", 512),
-    "n_segments": Key("type_vocab_size", 2),
-    "activation": Key("hidden_act", "gelu"),
-    "norm_eps": Key("layer_norm_eps", 1e-12),
-    "dropout": Key("hidden_dropout_prob", 0.1),
-    "attention_dropout": Key("attention_probs_dropout_prob", 0.1),
-    "classifier_dropout": Key("classifier_dropout", None),
-    "init_std": Key("initializer_range", 0.02),
-    "tie_embeddings": Key("tie_word_embeddings", True),
-}
-FIXED = (
-    Fixed("is_decoder", False, because="it turns the encoder into a left-to-right decoder"),
-    Fixed("add_cross_attention", False, because="it adds cross-attention layers"),
-    Fixed("position_embedding_type", "absolute", because="it replaces the learned positions"),
-)
 
 
 def build(c: BertConfig) -> EncoderModel:
@@ -107,14 +78,13 @@ def build(c: BertConfig) -> EncoderModel:
     def decision(n: int, dropout: float) -> Decision:
         return Decision(c.d_model, n, pool=Pooler(c.d_model), dropout=dropout)
 
-    rate = c.dropout if c.classifier_dropout is None else c.classifier_dropout
     heads = {
         "pretraining": lambda: EncoderModel(c, embeddings, stack, words(), pair_head=decision(2, 0.0)),
         "masked_lm": lambda: EncoderModel(c, embeddings, stack, words()),
         "next_sentence": lambda: EncoderModel(c, embeddings, stack, decision(2, 0.0)),
-        "classification": lambda: EncoderModel(c, embeddings, stack, decision(len(c.labels), rate)),
+        "classification": lambda: EncoderModel(c, embeddings, stack, decision(len(c.labels), c.head_dropout)),
         "token_classification": lambda: EncoderModel(
-            c, embeddings, stack, Decision(c.d_model, len(c.labels), dropout=rate)
+            c, embeddings, stack, Decision(c.d_model, len(c.labels), dropout=c.head_dropout)
         ),
         "span": lambda: EncoderModel(c, embeddings, stack, Decision(c.d_model, 2)),
         "backbone": lambda: EncoderModel(c, embeddings, stack, pooler=Pooler(c.d_model)),
@@ -125,28 +95,8 @@ def build(c: BertConfig) -> EncoderModel:
 
 
 def weight_rules(c: BertConfig) -> list[Rule | Ignore]:
-    from llmkit.weights.rules import Alias, Ignore, JoinRows, Rename, under
+    from llmkit.weights.rules import Alias, Ignore, Rename, under
 
-    layer, block = "encoder.layer.{i}.", "stack.blocks.{i}."
-    base: list[Rule | Ignore] = [
-        Rename("embeddings.word_embeddings", "embeddings.token"),
-        Rename("embeddings.position_embeddings", "embeddings.added.position"),
-        Rename("embeddings.token_type_embeddings", "embeddings.added.segment"),
-        Rename("embeddings.LayerNorm", "embeddings.norm"),
-        JoinRows(
-            layer + "attention.self.",
-            block + "attn.body.qkv",
-            parts=("query", "key", "value"),
-            rows=(c.d_model, c.d_model, c.d_model),
-        ),
-        Rename(layer + "attention.output.dense", block + "attn.body.out"),
-        Rename(layer + "attention.output.LayerNorm", block + "attn.post_norm"),
-        Rename(layer + "intermediate.dense", block + "ffn.body.up"),
-        Rename(layer + "output.dense", block + "ffn.body.down"),
-        Rename(layer + "output.LayerNorm", block + "ffn.post_norm"),
-        Ignore("embeddings.position_ids"),
-        Ignore("embeddings.token_type_ids"),
-    ]
     words: list[Rule | Ignore] = [
         Rename("cls.predictions.transform.dense", "head.transform.dense"),
         Rename("cls.predictions.transform.LayerNorm", "head.transform.norm"),
@@ -182,7 +132,7 @@ def weight_rules(c: BertConfig) -> list[Rule | Ignore]:
         "backbone": ([Rename(pooler, "pooler.dense")], []),
     }
     in_base, on_top = heads[c.head]
-    return [*under("bert.", [*base, *in_base], write=c.head != "backbone"), *on_top]
+    return [*under("bert.", [*embedding_rules(), *block_rules(c), *in_base], write=c.head != "backbone"), *on_top]
 
 
 FAMILY = Family(
