@@ -63,11 +63,13 @@ def headline(structure: Structure, checked: str | None) -> str:
     from llmkit.units import count, size
 
     facts, files = structure.facts, structure.files
+    active = f" ({count(structure.active_params)} active)" if structure.active_params < structure.params else ""
+    layers = f"{facts.layers}+{facts.decoder_layers}" if facts.decoder_layers else str(facts.layers)
     words = [
         facts.title or facts.architecture,
-        f"{count(structure.params)} params",
+        f"{count(structure.params)} params" + active,
         f"{size(structure.bytes)} {'+'.join(structure.dtypes[:3])}",
-        f"{facts.layers} layer{'s' * (facts.layers != 1)}" if facts.layers else "",
+        f"{layers} layer{'s' * (layers != '1')}" if facts.layers else "",
         f"{files} file{'s' * (files != 1)}",
         {"digests": "verified ✓", "sizes": "sizes match (--verify reads all)", None: ""}[checked],
     ]
@@ -101,7 +103,7 @@ def _branch(node: Node, total: int, *, is_copy: bool = False) -> Branch:
         "note": node.note,
     }
     children = tuple(_branch(child, total, is_copy=is_copy or node.count > 1) for child in node.children)
-    return Branch(node.name, cells, share, is_empty, children)
+    return Branch(node.name, cells, share, is_empty, children, frame=node.is_frame)
 
 
 def _as_json(structure: Structure, checked: str | None) -> dict[str, Any]:
@@ -114,6 +116,7 @@ def _as_json(structure: Structure, checked: str | None) -> dict[str, Any]:
         "name": structure.name,
         **facts,
         "params": structure.params,
+        "active_params": structure.active_params,
         "bytes": structure.bytes,
         "dtypes": list(structure.dtypes),
         "files": structure.files,

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmkit.models.config import ModelConfig
+    from llmkit.models.family import Family
 
 _GATED = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu", "gelu_new": "geglu", "gelu_pytorch_tanh": "geglu",
           "relu": "reglu"}  # fmt: skip
-_TOKEN_HEADS = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForPreTraining", "ForConditionalGeneration")
+_TOKEN_HEADS = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForPreTraining", "ForConditionalGeneration", "MTModel")
+# Positions that enter attention, in the tree's words; tables of positions are lines of the tree themselves.
+_IN_ATTENTION = {"rotary": "rope", "alibi": "alibi", "relative bias": "relative bias", "relative": "relative"}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Sizes and habits of a model; None or empty where the configuration is silent."""
+    """Sizes and habits of a model; None or empty where the configuration is silent.
+
+    layers, decoder_layers: blocks that run, shared ones as often as they do; an encoder-decoder has both.
+    experts, active_experts: feed-forward layers to choose from, and how many a token goes through.
+    """
 
     family: str
     title: str
@@ -26,6 +37,9 @@ class Facts:
     activation: str
     tied: bool
     has_token_head: bool
+    decoder_layers: int | None = None
+    experts: int | None = None
+    active_experts: int | None = None
 
     @property
     def attention_words(self) -> str:
@@ -41,55 +55,58 @@ class Facts:
 def read_facts(config: Mapping[str, object], tensor_names: Iterable[str]) -> Facts:
     """Collect the facts from a Hugging Face configuration and the names of the stored tensors."""
     names = list(tensor_names)
-    family = _text(config.get("model_type"))
+    name = _text(config.get("model_type"))
+    family, ours = _known(config, name)
     classes = config.get("architectures")
     architecture = _text(classes[0]) if isinstance(classes, list) and classes else ""
-    gated = any(".gate_proj." in n or ".feed_forward.w3." in n or ".mlp.gate." in n for n in names)
-    activation = _text(_first(config, "hidden_act", "activation_function", "hidden_activation", "activation"))
+    gated = any(".gate_proj." in n or ".feed_forward.w3." in n or ".mlp.gate." in n or ".wi_0." in n for n in names)
+    activation = ours.activation if ours else _text(_first(config, *_ACTIVATION))
+    decoder_layers = getattr(ours, "n_decoder_layers", None) or _number(config, "decoder_layers", "num_decoder_layers")
     return Facts(
-        family=family,
-        title=_title(family),
+        family=name,
+        title=family.title if family else name,
         architecture=architecture,
-        layers=_number(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers"),
-        heads=_number(config, "num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads"),
-        kv_heads=_number(config, "num_key_value_heads", "num_kv_heads", "n_head_kv"),
-        context=_number(config, "max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"),
+        layers=ours.n_layers if ours else _number(config, *_LAYERS),
+        heads=ours.n_heads if ours else _number(config, *_HEADS),
+        kv_heads=ours.n_kv_heads if ours else _number(config, "num_key_value_heads", "num_kv_heads", "n_head_kv"),
+        context=ours.max_seq_len if ours else _number(config, *_CONTEXT),
         vocab=_number(config, "vocab_size"),
-        positions=_positions(config, names),
+        positions=_positions(config, names) or _IN_ATTENTION.get(family.positions if family else "", ""),
         activation=_GATED.get(activation, activation) if gated else activation,
-        tied=_tied(config, family),
+        # Where nothing is stated and the family is unknown, tying is what transformers assumes.
+        tied=ours.tie_embeddings if ours else config.get("tie_word_embeddings") is not False,
         has_token_head=architecture.endswith(_TOKEN_HEADS),
+        decoder_layers=decoder_layers,
+        experts=getattr(ours, "n_experts", None) or _number(config, "num_local_experts", "num_experts"),
+        active_experts=getattr(ours, "experts_per_token", None) or _number(config, "num_experts_per_tok"),
     )
 
 
-def _title(family: str) -> str:
+_ACTIVATION = ("hidden_act", "activation_function", "hidden_activation", "activation")
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers")
+_HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads")
+_CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length")
+
+
+def _known(config: Mapping[str, object], name: str) -> tuple[Family | None, ModelConfig | None]:
+    """Our family of that model_type, and the configuration in our words; None for what we do not have or refuse."""
     from llmkit.errors import LlmkitError
     from llmkit.models.registry import family_names, load_family
 
+    if name.replace("-", "_") not in family_names():
+        return None, None
     try:
-        return load_family(family).title if family in family_names() else family
+        family = load_family(name)
     except (LlmkitError, ImportError):
-        return family
-
-
-def _tied(config: Mapping[str, object], family: str) -> bool:
-    """Whether output and input embedding are one; where the key is absent, what the family takes for granted."""
-    stated = config.get("tie_word_embeddings")
-    if isinstance(stated, bool):
-        return stated
-    from llmkit.errors import LlmkitError
-    from llmkit.models.registry import family_names, load_family
-
+        return None, None
     try:
-        if family in family_names():
-            return load_family(family).config_from_hf(config).tie_embeddings
-    except (LlmkitError, ImportError, KeyError, TypeError, ValueError):
-        pass  # an odd configuration is no reason to refuse a look at the tensors
-    return family not in ("llama", "mistral", "mixtral", "falcon", "gptj", "gpt_neox", "phi", "opt_untied", "qwen2")
+        return family, family.config_from_hf(config)
+    except (LlmkitError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return family, None  # an odd configuration is no reason to refuse a look at the tensors
 
 
 def _positions(config: Mapping[str, object], names: list[str]) -> str:
-    if config.get("alibi") is True or config.get("model_type") == "bloom":
+    if config.get("alibi") is True:
         return "alibi"
     if any(key in config for key in ("rope_theta", "rope_parameters", "rope_scaling", "rotary_dim", "rotary_pct")):
         return "rope"

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from llmkit.inspection.structure import Structure, TensorFact
+from llmkit.inspection.structure import Structure, TensorFact, is_expert
 
 # A block reads best in the order in which data flows through it; files keep names in another. First match wins;
 # what matches no rule stands between the early and the late ones.
 _EARLY = [
     re.compile(p)
     for p in (
-        r"^(shared|wte|tokens|word_embeddings|embed_tokens|embed_in)$", r"^embed", r"^(wpe|position_embeddings)$",
+        r"^(shared|wte|tokens|word_embeddings|embed_tokens|word_embedding|embed_in)$", r"^embed(?!_out)", r"^(wpe|position_embeddings)$",
         r"^token_type", r"^encoder$", r"^decoder$", r"^(ln_?1|norm_?1|input_layernorm|attention_norm|pre_norm)$",
         r"^(self_attn|attn|attention|self_attention|selfattention|self)$", r"^(q|wq|query|c_attn|qkv|query_key_value)",
-        r"^(k|wk|key)(_|$)", r"^(v|wv|value)(_|$)", r"^(o|wo|out)(_|$)",
-        r"(attn|attention).*norm", r"^(ln_?2|norm_?2|ffn_norm)$", r"^(encoder_attn|encdecattention|cross)",
+        r"^(k|wk|key)(_|$)", r"^(v|wv|value)(_|$)", r"^wi(_\d)?$", r"^(o|wo|out)(_|$)",
+        r"^(?!encoder_attn|cross).*(attn|attention).*norm", r"^(encoder_attn|encdecattention|cross\w*)$",
+        r"^(encoder_attn|cross).*norm", r"^(ln_?2|norm_?2|ffn_norm)$",
         r"^(mlp|ffn|feed_forward|intermediate)$", r"^(gate|w1|fc1|c_fc|wi)", r"^(up|w3)", r"^(down|w2|fc2|c_proj)",
         r"^(layers?|h|blocks?)$", r"^dense", r"^output$", r"^(transform|weight)$",
     )
 ]  # fmt: skip
-_LATE = [re.compile(p) for p in (r"norm|^ln_f$", r"^bias$", r"^pooler", r"head|^cls$|classifier|^score$|qa_outputs")]
+_LATE = [re.compile(p) for p in (r"norm|^ln_f$", r"^bias$", r"^pooler", r"head|^embed_out|^cls$|classifier|^score$|qa_outputs")]
+# The block a tensor belongs to: its name up to the last number of a list of layers.
+_BLOCK = re.compile(r".*?(?:layers?|groups|blocks?|h)\.\d+(?:\.\w*layers?\.\d+)?(?=\.)")
 _DEEPEST = 32  # name parts; a file may hold names of any length, and the tree is walked by recursion
 
 
@@ -40,6 +43,7 @@ class Node:
     note: str
     children: tuple[Node, ...] = ()
     tensors: tuple[TensorFact, ...] = ()  # of the first copy
+    is_frame: bool = False  # a tower or a list of unlike layers: worth a line, but not a level of its own
 
 
 @dataclass
@@ -65,6 +69,7 @@ def outline(structure: Structure) -> Node:
         *parents, leaf = tensor.name.split(".", _DEEPEST)
         at = root
         for part in parents:
+            part = re.sub(r"^expert_(?=\d+$)", "", part)  # a list like any other, whatever its members are called
             child = at.children.setdefault(part, _Module())
             if isinstance(child, TensorFact):  # a tensor and a module of one name: keep both apart
                 child = at.children.setdefault(part + ".", _Module())
@@ -95,6 +100,7 @@ def _hoist(root: _Module) -> None:
 
 
 def _children(module: _Module, structure: Structure) -> tuple[Node, ...]:
+    module = _dissolve(module)
     numbers = {n: c for n, c in module.children.items() if n.isdigit() and isinstance(c, _Module)}
     nodes = [
         (rank(n), _node(n, c, structure)) for n, c in module.children.items() if not (n.isdigit() and n in numbers)
@@ -121,23 +127,48 @@ def _node(name: str, child: _Module | TensorFact, structure: Structure) -> Node:
         return _fold(name, numbers, sorted(numbers, key=int), structure)
     tensors = tuple(child.tensors())
     kinds = len({_signature(c) for c in numbers.values()})
-    note = f"{len(numbers)} layers, {kinds} kinds" if kinds > 1 else note_for(name, tensors, structure)
+    note = f"{kinds} kinds" if kinds > 1 else note_for(name, tensors, structure)
+    is_frame = child.numbered()
     only_tensors = all(isinstance(c, TensorFact) for c in child.children.values())
     children = () if only_tensors and len(tensors) <= 2 else _children(child, structure)
     return Node(
         name, 1, sum(t.params for t in tensors), sum(t.bytes for t in tensors), shapes(tensors),
-        _dtype(tensors), note, children, tensors,
+        _dtype(tensors), note, children, tensors, is_frame,
     )  # fmt: skip
+
+
+def _dissolve(module: _Module) -> _Module:
+    """A list of a few unlike parts (T5's layer.0, layer.1) joins its holder: `0.SelfAttention`, `1.DenseReluDense`."""
+    [(_, parts), *others] = module.children.items() if module.children else [("", None)]
+    if others or not isinstance(parts, _Module) or not 1 < len(parts.children) <= 4:
+        return module
+    listed = {n: c for n, c in parts.children.items() if n.isdigit() and isinstance(c, _Module)}
+    if len(listed) != len(parts.children) or len({_signature(c) for c in listed.values()}) != len(listed):
+        return module
+    return _Module({f"{n}.{name}": c for n, part in listed.items() for name, c in part.children.items()})
 
 
 def _fold(name: str, numbers: dict[str, _Module], members: list[str], structure: Structure) -> Node:
     first = numbers[members[0]]
     tensors = tuple(first.tensors())
     every = [t for m in members for t in numbers[m].tensors()]
+    note = _list_note(every, len(members), structure)
+    children = tuple(replace(c, note="") if c.note == note else c for c in _children(first, structure))
     return Node(
         name, len(members), sum(t.params for t in every), sum(t.bytes for t in every), "", _dtype(tensors),
-        "", _children(first, structure), tensors,
+        note, children, tensors,
     )  # fmt: skip
+
+
+def _list_note(every: list[TensorFact], members: int, structure: Structure) -> str:
+    """What a list of equal parts is, where its number does not say it: experts, or blocks that run more than once."""
+    facts = structure.facts
+    if facts.experts == members and facts.active_experts and every and all(is_expert(t.name) for t in every):
+        return f"{facts.active_experts} active per token"
+    stored = {m.group() for t in structure.tensors if (m := _BLOCK.match(t.name))}
+    if facts.layers and not facts.decoder_layers and len(stored) < facts.layers and len(stored) == members:
+        return f"shared by {facts.layers} layers"
+    return ""
 
 
 def _show_tied_head(nodes: tuple[Node, ...], target: str) -> tuple[Node, ...]:
@@ -150,10 +181,12 @@ def note_for(name: str, tensors: tuple[TensorFact, ...], structure: Structure) -
     tied = next((t.tied_to for t in tensors if t.tied_to), None)
     if tied and len(tensors) <= 2:
         return f"tied to {tied.removesuffix('.weight').rpartition('.')[2]}"
-    first = name.partition(".")[0].lower()
-    if re.fullmatch(r"(self_?)?(attn|attention)|encdecattention|encoder_attn|crossattention", first):
+    first = re.sub(r"^\d+\.", "", name).partition(".")[0].lower()
+    if re.fullmatch(r"(self_?|rel_)?(attn|attention)", first):
         return structure.facts.attention_words
-    if re.fullmatch(r"mlp|ffn|feed_forward|intermediate|fc1|densereludense", first):
+    if re.fullmatch(r"encdecattention|encoder_attn|cross_?(attn|attention)", first):
+        return f"{structure.facts.heads} heads" if structure.facts.heads else ""
+    if re.fullmatch(r"mlp|ffn|ff|feed_forward|intermediate|fc1|densereludense", first):
         return structure.facts.activation
     return ""
 
@@ -198,6 +231,10 @@ def span(numbers: list[str]) -> str:
 
 def rank(name: str) -> tuple[int, str]:
     """Sort key that puts parts in the order of data flow; unknown names in natural order."""
+    first, dot, rest = name.partition(".")
+    if dot and first.isdigit():
+        below, words = rank(rest)
+        return len(_EARLY), f"{first.zfill(9)}.{below:03}.{words}"
     low = name.lower()
     natural = re.sub(r"\d+", lambda m: m.group().zfill(9), low)
     for i, pattern in enumerate(_EARLY):

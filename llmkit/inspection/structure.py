@@ -55,6 +55,15 @@ class Structure:
         return sum(t.params for t in self.tensors)
 
     @property
+    def active_params(self) -> int:
+        """Parameters that work on one token: all, but of the experts only as many as are chosen."""
+        experts, chosen = self.facts.experts, self.facts.active_experts
+        if not experts or not chosen:
+            return self.params
+        idle = sum(t.params for t in self.tensors if is_expert(t.name)) * (experts - chosen)
+        return self.params - idle // experts
+
+    @property
     def bytes(self) -> int:
         """Bytes of tensor data in the files."""
         return sum(t.bytes for t in self.tensors)
@@ -109,6 +118,11 @@ def assemble(name: str, stored: list[TensorFact], config: Mapping[str, object]) 
     stored = sorted(stored, key=lambda t: re.sub(r"\d+", lambda n: n.group().zfill(9), t.name))
     missing = tied and head is None and facts.has_token_head
     return Structure(name, tuple(stored), facts, embedding.name if missing and embedding else None)
+
+
+def is_expert(name: str) -> bool:
+    """Whether a tensor belongs to one of several experts: `experts.3.w1`, or all of them stacked, `experts.w1`."""
+    return re.search(r"(^|\.)experts\.", name) is not None
 
 
 def is_buffer(name: str, dtype: str, shape: tuple[int, ...]) -> bool:

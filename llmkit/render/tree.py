@@ -21,6 +21,7 @@ class Branch:
     share: float | None = None
     muted: bool = False
     children: Sequence[Branch] = field(default=())
+    frame: bool = False  # only holds other lines together: what is below counts as being on its level
 
 
 _RIGHT = {"params", "share", "bytes", "mean", "std", "min", "max"}
@@ -46,13 +47,16 @@ def tree_lines(roots: Sequence[Branch], columns: Sequence[str], width: int, dept
     over = _total(names, wish, shown) - width
     if over > 0:
         names = max(8, names - over)
-    return [_line(guide, branch, names, shown, wish, width, depth <= 1) for guide, depth, branch in rows]
+    return [
+        _line(guide, branch, names, shown, wish, width, depth <= 1 and not branch.frame)
+        for guide, depth, branch in rows
+    ]
 
 
 def _wish(column: str, rows: Sequence[tuple[str, int, Branch]]) -> int:
     if column == "bar":
         return _BAR
-    told = [b for _, depth, b in rows if column != "shape" or depth <= 1 or not b.children]
+    told = [b for _, depth, b in rows if column != "shape" or (depth <= 1 and not b.frame) or not b.children]
     return max((cell_len(safe_line(b.cells.get(column, ""))) for b in told), default=0)
 
 
@@ -75,8 +79,9 @@ def _walk(branches: Sequence[Branch], guide: str, depth: int) -> Iterator[tuple[
     for i, branch in enumerate(branches):
         last = i == len(branches) - 1
         yield guide + ("└─ " if last else "├─ "), depth, branch
-        if depth > 1:
-            yield from _walk(branch.children, guide + ("   " if last else "│  "), depth - 1)
+        below = depth if branch.frame else depth - 1
+        if below > 0:
+            yield from _walk(branch.children, guide + ("   " if last else "│  "), below)
 
 
 def _times(branch: Branch) -> str:
@@ -106,6 +111,8 @@ def _line(
         style = {"share": "dim", "shape": "", "params": ""}.get(column, "dim")
         line.append(pad + value if column in _RIGHT else value + pad, style=style)
     if "note" in shown:
+        if branch.share and "bar" in shown and branch.cells.get("note"):
+            line.append(" ")
         line.append(safe_line(branch.cells.get("note", "")), style="cyan")
     line.rstrip()
     line.truncate(width, overflow="ellipsis")
