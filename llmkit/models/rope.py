@@ -83,9 +83,9 @@ def _positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
-def rope_from_hf(r: HfConfig) -> tuple[float, dict[str, Any]]:
+def rope_from_hf(r: HfConfig, *, theta: float = 10000.0) -> tuple[float, dict[str, Any]]:
     """theta and scaling. transformers 5 writes one table `rope_parameters`; older files have `rope_theta` and a table
-    `rope_scaling`, which wins where both are."""
+    `rope_scaling`, which wins where both are. theta: what the family assumes when the file does not say."""
     key = "rope_scaling" if r.raw.get("rope_scaling") else "rope_parameters"
     table = r.get(key, default={})
     if not isinstance(table, Mapping):
@@ -101,4 +101,4 @@ def rope_from_hf(r: HfConfig) -> tuple[float, dict[str, Any]]:
     outside = r.whole("original_max_position_embeddings", default=None)
     if outside is not None:
         scaling["original_max_position_embeddings"] = outside  # beside the table, it wins in transformers too
-    return float(both.number("rope_theta", default=10000.0)), scaling
+    return float(both.number("rope_theta", default=theta)), scaling
