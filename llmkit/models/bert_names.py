@@ -86,3 +86,20 @@ def block_rules(
         Rename(layer + "output.dense", block + "ffn.body.down"),
         Rename(layer + "output.LayerNorm", block + "ffn.post_norm"),
     ]
+
+
+def output_layer_rules(c: ModelConfig, theirs: str) -> list[Rule | Ignore]:
+    """The decoder of a masked-word head, whose bias files keep under two names; theirs: what stands before both."""
+    from llmkit.weights.rules import Alias, Rename
+
+    if c.tie_embeddings:
+        return [
+            Rename(theirs + "bias", "head.decoder.bias"),
+            Alias(theirs + "decoder.weight", "embeddings.token.weight"),
+            Alias(theirs + "decoder.bias", "head.decoder.bias"),
+        ]
+    # Untied, transformers keeps a second bias that it stores but never adds.
+    return [
+        Rename(theirs + "decoder", "head.decoder"),
+        Alias(theirs + "bias", "head.decoder.bias", may_differ=True, written=True),
+    ]

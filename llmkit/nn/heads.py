@@ -37,13 +37,18 @@ class LMHead(nn.Module):
 
 
 class Transform(nn.Module):
-    """norm(act(dense(x))): BERT's extra layer before the decoder. Shapes: (..., d_model) -> same."""
+    """norm(act(dense(x))): BERT's extra layer before the decoder; no norm, unless given (ELECTRA's discriminator).
 
-    def __init__(self, d_model: int, act: Activation, norm: nn.Module) -> None:
+    Shapes: (..., d_model) -> (..., d_out), by default d_model (ALBERT and ELECTRA go back to their embeddings' width).
+    """
+
+    def __init__(
+        self, d_model: int, act: Activation, norm: nn.Module | None = None, *, d_out: int | None = None
+    ) -> None:
         super().__init__()
-        self.dense = Linear(d_model, d_model)
+        self.dense = Linear(d_model, d_out or d_model)
         self.act = act
-        self.norm = norm
+        self.norm = norm or nn.Identity()
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.norm(self.act(self.dense(hidden)))

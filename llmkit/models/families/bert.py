@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, embedding_rules
+from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, embedding_rules, output_layer_rules
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 
@@ -95,24 +95,13 @@ def build(c: BertConfig) -> EncoderModel:
 
 
 def weight_rules(c: BertConfig) -> list[Rule | Ignore]:
-    from llmkit.weights.rules import Alias, Ignore, Rename, under
+    from llmkit.weights.rules import Ignore, Rename, under
 
     words: list[Rule | Ignore] = [
         Rename("cls.predictions.transform.dense", "head.transform.dense"),
         Rename("cls.predictions.transform.LayerNorm", "head.transform.norm"),
+        *output_layer_rules(c, "cls.predictions."),
     ]
-    if c.tie_embeddings:
-        words += [
-            Rename("cls.predictions.bias", "head.decoder.bias"),
-            Alias("cls.predictions.decoder.weight", "embeddings.token.weight"),
-            Alias("cls.predictions.decoder.bias", "head.decoder.bias"),
-        ]
-    else:
-        # Untied, transformers keeps a second bias that it stores but never adds.
-        words += [
-            Rename("cls.predictions.decoder", "head.decoder"),
-            Alias("cls.predictions.bias", "head.decoder.bias", may_differ=True, written=True),
-        ]
     pooler = "pooler.dense"
     no_pooler: list[Rule | Ignore] = [Ignore(f"{pooler}.weight"), Ignore(f"{pooler}.bias")]
     heads: dict[str, tuple[list[Rule | Ignore], list[Rule | Ignore]]] = {
