@@ -56,3 +56,15 @@ def shrink_residual_branches(model: nn.Module, n_layers: int) -> None:
             module.out.weight.mul_(1 / math.sqrt(2 * n_layers))
         elif isinstance(module, (FeedForward, GatedFeedForward)):
             module.down.weight.mul_(1 / math.sqrt(2 * n_layers))
+
+
+@torch.no_grad()
+def fill_with_sines(table: nn.Embedding) -> None:
+    """Make row p of a table sines and cosines of p, in turns, as the paper does (Vaswani et al. 2017)."""
+    rows, d_model = table.weight.shape
+    if table.weight.is_meta:
+        return
+    pair = torch.arange(d_model, dtype=torch.float64, device="cpu") // 2
+    angles = torch.arange(rows, dtype=torch.float64, device="cpu")[:, None] * 10000.0 ** (-2 * pair / d_model)
+    angles[:, 1::2] += math.pi / 2  # a cosine is a sine a quarter of a turn ahead
+    table.weight.copy_(angles.sin())
