@@ -19,12 +19,14 @@ _REQUIRED: Any = object()
 class Key:
     """Where config.json keeps one of our settings, and what transformers assumes when the file does not.
 
-    also: further names that files use; the first is the one we write.
+    also: further names that files use; the first is the one we write. null: what a stored null means, where that is
+    something else than absence.
     """
 
     theirs: str
     default: object = _REQUIRED
     also: tuple[str, ...] = ()
+    null: object = _REQUIRED
 
 
 class Fixed:
@@ -68,6 +70,9 @@ class HfConfig:
 
     def read(self, key: Key, type_name: str) -> Any:
         """The value of `key` for a setting annotated `type_name`: int, float, bool or str, perhaps `| None`."""
+        stored = [self.raw[name] for name in (key.theirs, *key.also) if name in self.raw]
+        if key.null is not _REQUIRED and stored and all(value is None for value in stored):
+            return key.null
         look_up = {"int": self.whole, "float": self.number, "bool": self.flag, "str": self.text}
         return look_up[type_name.removesuffix(" | None")](key.theirs, *key.also, default=key.default)
 
