@@ -225,8 +225,8 @@ class DecoderModel(Model):
 class EncoderDecoderModel(nn.Module):
     """One tower reads the input, another writes the output and looks at what the first made of it.
 
-    select: which hidden states the head looks at, called with the output's ids. starts: output ids to use when none
-    are given, made from the input's (classifiers read the same text on both sides); None: they must be given.
+    select: which hidden states the head looks at, called with the input's ids and mask. starts: output ids to use when
+    none are given, made from the input's (classifiers read the same text on both sides); None: they must be given.
     """
 
     is_causal = False  # as a whole: its input is seen both ways
@@ -281,7 +281,7 @@ class EncoderDecoderModel(nn.Module):
             decoder_input_ids = self.starts(input_ids)
         memory = self.remember(input_ids, attention_mask)
         hidden = self.decode(decoder_input_ids, memory, decoder_attention_mask)
-        return Output(logits=self.head(self.select(hidden, decoder_input_ids, decoder_attention_mask)), hidden=hidden)
+        return Output(logits=self.head(self.select(hidden, input_ids, attention_mask)), hidden=hidden)
 
     def remember(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Memory:
         """Read the input (batch, source) once, for any number of `decode` calls."""

@@ -126,3 +126,19 @@ class LastToken:
             return hidden[:, -1]
         last = (torch.arange(ids.shape[1], device=ids.device) * real).argmax(-1)
         return hidden[torch.arange(ids.shape[0], device=ids.device), last]
+
+
+class LastEnd:
+    """The hidden state at the last token that ends a text, (batch, seq, d_model) -> (batch, d_model) (BART, T5).
+
+    A row without one is taken at its last token.
+    """
+
+    def __init__(self, eos_id: int | None) -> None:
+        self.eos_id = -1 if eos_id is None else eos_id
+
+    def __call__(self, hidden: Tensor, ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        places = torch.arange(ids.shape[1], device=ids.device)
+        ends = (ids == self.eos_id) * (places + 1)
+        last = (ends.max(-1).values - 1) % ids.shape[1]
+        return hidden[torch.arange(ids.shape[0], device=ids.device), last]
