@@ -40,6 +40,17 @@ class Residual(nn.Module):
         return self.post_norm(x + self.dropout(branch))
 
 
+class NormedResidual(Residual):
+    """The same with the normed input as what the branch is added to: y + dropout(branch(y)), where y = pre_norm(x).
+
+    Megatron-LM's --apply-residual-connection-post-layernorm.
+    """
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        y = self.pre_norm(x)
+        return self.post_norm(y + self.dropout(self.branch_norm(self.body(y, ctx))))
+
+
 class Normed(nn.Module):
     """body(norm(x)): a branch with a norm of its own, inside `Parallel`."""
 

@@ -128,8 +128,12 @@ def tolerance(pair, batch, least=1e-5):
     import torch
 
     with torch.no_grad():
+        rounded = pair.scores(pair.theirs(**batch)).double()
         exact = pair.scores(copy.deepcopy(pair.theirs).double()(**batch))
-        own = compare(pair, batch, exact, pair.scores(pair.theirs(**batch)).double())
+        # An oracle that masks with the least float64 and takes the softmax in float32 (BLOOM) sees infinity there.
+        counted = exact[pair.real(batch)] if exact.dim() == 3 else exact
+        exact = exact if counted.isfinite().all() else rounded
+        own = compare(pair, batch, exact, rounded)
     return max(least * max(1.0, exact.abs().median().item()), 3 * own.item())
 
 
