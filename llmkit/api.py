@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from llmkit.models.config import ModelConfig
-    from llmkit.models.shells import Model
+    from llmkit.models.shells import AnyModel, Model
     from llmkit.tokenization.tokenizer import Tokenizer
 
 Notice = Callable[[str], None]
@@ -29,7 +29,7 @@ class Loaded:
     mode.
     """
 
-    model: Model
+    model: AnyModel
     path: Path
     _tokenizer: Tokenizer | None
 
@@ -46,6 +46,15 @@ class Loaded:
         return self.model.config
 
     @property
+    def one_tower(self) -> Model:
+        """The model, if it is not an encoder-decoder; UsageError if it is."""
+        from llmkit.models.shells import Model
+
+        if not isinstance(self.model, Model):
+            raise UsageError(f"{self.path} is an encoder-decoder; this needs one stack", "name another model")
+        return self.model
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer beside the model. InputRefused if the directory has none."""
         if self._tokenizer is None:
@@ -53,7 +62,7 @@ class Loaded:
         return self._tokenizer
 
     def generate(self, prompt: str = "", **sampling: Any) -> Iterator[str]:
-        """Yield the text that follows `prompt`, piece by piece.
+        """Yield the text that follows `prompt`, or that an encoder-decoder makes of it, piece by piece.
 
         sampling: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop, as in
         llmkit.generation.text.generate_text; what is not given is what the model's generation_config.json asks for,
@@ -62,9 +71,10 @@ class Loaded:
         from llmkit.generation.layout import lay_out_for_decoding
         from llmkit.generation.model_settings import model_settings
         from llmkit.generation.text import generate_text
-        from llmkit.models.shells import DecoderModel
+        from llmkit.models.shells import DecoderModel, EncoderDecoderModel
 
-        if not isinstance(self.model, DecoderModel) or self.config.head != "causal_lm":
+        writes = self.config.head in ("causal_lm", "seq2seq")
+        if not writes or not isinstance(self.model, (DecoderModel, EncoderDecoderModel)):
             raise UsageError(f"{self.path} has the head {self.config.head!r}; it cannot continue text")
         if not self.model.training:  # on a model that trains it would also lay out what the optimizer holds
             lay_out_for_decoding(self.model)
@@ -136,14 +146,17 @@ def export(
     """
     import torch
 
+    from llmkit.models.shells import EncoderDecoderModel
+
     original = load(ref, store=store, device="cpu")
     exported = original if dtype is None else load(original.path, device="cpu", dtype=dtype, verify=False)
     path = exported.save(directory)
     again = load(path, device="cpu")
     length = min(16, original.config.max_seq_len)
     ids = torch.arange(length)[None] % original.config.vocab_size
+    written = {"decoder_input_ids": ids} if isinstance(original.model, EncoderDecoderModel) else {}
     with torch.no_grad():
-        logits = [loaded.model(ids).logits.double() for loaded in (original, exported, again)]
+        logits = [loaded.model(ids, **written).logits.double() for loaded in (original, exported, again)]
     if not torch.equal(logits[1].nan_to_num(), logits[2].nan_to_num()):
         raise CheckFailed(f"{path} does not compute what {original.path} computes", "this is a bug in llmkit")
     return float((logits[0] - logits[2]).abs().max())

@@ -11,7 +11,7 @@ from llmkit.errors import InputRefused
 if TYPE_CHECKING:
     from llmkit.models.config import ModelConfig
     from llmkit.models.family import Family
-    from llmkit.models.shells import Model
+    from llmkit.models.shells import AnyModel
 
 
 def hidden_names(family: Family, config: ModelConfig, target: ModelConfig) -> set[str]:
@@ -32,7 +32,7 @@ def hidden_names(family: Family, config: ModelConfig, target: ModelConfig) -> se
     return {spelling for rule, w in wanted for spelling in rule.spellings(w)}
 
 
-def fill_fresh(model: Model, names: Collection[str], family: Family, config: ModelConfig) -> None:
+def fill_fresh(model: AnyModel, names: Collection[str], family: Family, config: ModelConfig) -> None:
     """Give the parameters `names`, which no tensor filled, their first values, drawn as for a new model.
 
     They are drawn by building the model with a single layer: a head does not depend on the depth below it.

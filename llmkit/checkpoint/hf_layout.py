@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from llmkit.models.config import ModelConfig
     from llmkit.models.family import Family
-    from llmkit.models.shells import Model
+    from llmkit.models.shells import AnyModel
 
 __all__ = ["StoredTensor", "list_tensors", "read_config", "read_model", "read_model_config", "write_model"]
 
@@ -43,7 +43,7 @@ def read_model(
     dropout: float | None = None,
     verify: bool = True,
     notice: Callable[[str], None] | None = None,
-) -> Model:
+) -> AnyModel:
     """Build the model that `directory` holds, in evaluation mode.
 
     Every tensor of the file must have its place in the model and every parameter its tensor. Memory is what the model
@@ -85,7 +85,7 @@ def _build(
     device: str | torch.device,
     dtype: str | torch.dtype | None,
     notice: Callable[[str], None] | None,
-) -> Model:
+) -> AnyModel:
     import torch
 
     from llmkit.checkpoint.fresh_head import fill_fresh, hidden_names, say

@@ -29,6 +29,8 @@ class View:
     top: int
     every: bool
     save: Path | None
+    cross: bool = False
+    target: str | None = None
 
     @property
     def is_one_head(self) -> bool:
@@ -56,8 +58,22 @@ class Scene:
     hidden: dict[tuple[int, int], float]
 
     @property
+    def what(self) -> str:
+        """What a title calls it."""
+        return "cross-attention" if self.reading.is_across else "attention"
+
+    @property
     def tokens(self) -> Tokens:
         return self.reading.tokens
+
+    @property
+    def keys(self) -> Tokens:
+        return self.reading.keys
+
+    @property
+    def key_window(self) -> tuple[int, int]:
+        """The keys shown: those of the window, or all when they are of another text."""
+        return (0, len(self.keys)) if self.reading.is_across else self.window
 
     @property
     def scale(self) -> Scale:
@@ -78,22 +94,25 @@ def grid_of(scene: Scene, key: tuple[int, int]) -> Grid:
     """The map of one head, labelled and cut to the window."""
     from llmkit.render.grid import make_grid
 
-    return make_grid(scene.maps[key], scene.tokens.names, causal=scene.reading.causal, window=scene.window)
+    names = scene.keys.names if scene.reading.is_across else None
+    return make_grid(scene.maps[key], scene.tokens.names, causal=scene.reading.causal, window=scene.window, keys=names)
 
 
 def strongest_links(scene: Scene, key: tuple[int, int]) -> list[Link]:
     """The strongest links of one head inside the window."""
     from llmkit.inspection.patterns import strongest
 
-    a, b = scene.window
+    (a, b), (c, d) = scene.window, scene.key_window
     weights = scene.maps[key].copy()
-    weights[:a], weights[b:], weights[:, :a], weights[:, b:] = 0, 0, 0, 0
-    return named_links(scene, strongest(weights, scene.view.top, causal=scene.reading.causal, sinks=scene.tokens.sinks))
+    weights[:a], weights[b:], weights[:, :c], weights[:, d:] = 0, 0, 0, 0
+    reading = scene.reading
+    found = strongest(weights, scene.view.top, causal=reading.causal, sinks=scene.keys.sinks, across=reading.is_across)
+    return named_links(scene, found)
 
 
 def named_links(scene: Scene, links: Sequence[tuple[int, int, float]]) -> list[Link]:
     """Links with the tokens they join."""
     from llmkit.render.links import Link
 
-    names = scene.tokens.names
-    return [Link(names[q], q, names[k], k, w) for q, k, w in links]
+    queries, keys = scene.tokens.names, scene.keys.names
+    return [Link(queries[q], q, keys[k], k, w) for q, k, w in links]

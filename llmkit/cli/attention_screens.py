@@ -60,7 +60,7 @@ def _draw_overview(scene: Scene, width: int, palette: Palette) -> Iterator[Text]
     heads = scene.reading.heads
     layers, columns = 1 + max(layer for layer, _ in heads), 1 + max(head for _, head in heads)
     yield _title(
-        "attention", scene.name, f"{layers} layers × {columns} heads", f"{len(scene.tokens)} tokens", width=width
+        scene.what, scene.name, f"{layers} layers × {columns} heads", f"{len(scene.tokens)} tokens", width=width
     )
     yield from overview_lines({k: (h.scores.letter, h.scores.score) for k, h in heads.items()}, width, palette)
     for head in scene.reading.most_peaked(_PEAKED_HEADS):
@@ -86,7 +86,7 @@ def _draw_head(scene: Scene, head: Head, width: int, palette: Palette) -> Iterat
     key = (head.layer, head.index)
     sink = f"sink {head.scores.sink:.2f} ({'hidden' if scene.view.hide_sink else 'shown'})"
     kind = f"{head.scores.kind} {head.scores.score:.2f}"
-    yield _title("attention", scene.name, f"layer {head.layer} head {head.index}", kind, sink, width=width)
+    yield _title(scene.what, scene.name, f"layer {head.layer} head {head.index}", kind, sink, width=width)
     yield from heatmap_lines(grid_of(scene, key), width, palette, scene.scale)
     yield Text("")
     heading = "strongest links, sink hidden" if not scene.view.hide_sink else "strongest links, renormalized"
@@ -99,8 +99,9 @@ def _draw_many(scene: Scene, width: int, palette: Palette) -> Iterator[Text]:
     from llmkit.render.multiples import multiples_lines
 
     a, b = scene.window
-    maps = {key: weights[a:b, a:b] for key, weights in scene.maps.items()}
-    yield _title("attention", scene.name, f"{len(maps)} heads, {b - a} tokens, pooled by the maximum", width=width)
+    c, d = scene.key_window
+    maps = {key: weights[a:b, c:d] for key, weights in scene.maps.items()}
+    yield _title(scene.what, scene.name, f"{len(maps)} heads, {b - a} tokens, pooled by the maximum", width=width)
     yield from multiples_lines(maps, causal=scene.reading.causal, width=width, palette=palette, scale=scene.scale)
 
 
@@ -115,7 +116,7 @@ def _draw_query(scene: Scene, width: int) -> Iterator[Text]:
         else "the strongest of each key's heads"
     )
     name = label(scene.tokens.names[scene.query])
-    yield _title("attention", scene.name, f"what {name}@{scene.query} looks at", where, width=width)
+    yield _title(scene.what, scene.name, f"what {name}@{scene.query} looks at", where, width=width)
     yield from link_lines(_query_links(scene), width)
 
 
@@ -123,18 +124,18 @@ def _query_links(scene: Scene) -> list[Link]:
     """For each key the head that looks at it most, sinks left out unless one head was chosen; strongest first."""
     from llmkit.render.links import Link
 
-    query, names = scene.query, scene.tokens.names
+    query, names, keys = scene.query, scene.tokens.names, scene.keys.names
     assert query is not None
     best: dict[int, tuple[float, str]] = {}
-    skipped = set() if scene.view.is_one_head else set(scene.tokens.sinks)
-    a, b = scene.window
+    skipped = set() if scene.view.is_one_head else set(scene.keys.sinks)
+    a, b = scene.key_window
     for (layer, head), weights in scene.maps.items():
         for key in range(a, b):
             weight = float(weights[query, key])
             if key not in skipped and weight > best.get(key, (0.0, ""))[0]:
                 best[key] = (weight, "" if scene.view.is_one_head else f"L{layer}.h{head}")
     order = sorted(best, key=lambda k: (-best[k][0], k))[: scene.view.top]
-    return [Link(names[query], query, names[k], k, best[k][0], best[k][1]) for k in order]
+    return [Link(names[query], query, keys[k], k, best[k][0], best[k][1]) for k in order]
 
 
 def write_svg(scene: Scene, out: Output) -> None:

@@ -133,7 +133,7 @@ def _next_tokens(loaded: Loaded, name: str, field: str | None, stride: int | Non
     context = loaded.config.max_seq_len
     if stride is not None and stride > context:
         raise UsageError(f"--stride is {stride}, the context {context}", f"use at most {context}")
-    found = score_next_tokens(loaded.model, loaded.tokenizer, _documents(name, field), stride=stride)
+    found = score_next_tokens(loaded.one_tower, loaded.tokenizer, _documents(name, field), stride=stride)
     settings = {"context": context, "stride": stride or max(1, context // 2)}
     return _text_score(name, found, "next-token", settings)
 
@@ -141,7 +141,7 @@ def _next_tokens(loaded: Loaded, name: str, field: str | None, stride: int | Non
 def _hidden_tokens(loaded: Loaded, name: str, field: str | None, seed: int) -> Score:
     from llmkit.prediction.score_text import MASK_RATE, score_hidden_tokens
 
-    found = score_hidden_tokens(loaded.model, loaded.tokenizer, _documents(name, field), seed=seed)
+    found = score_hidden_tokens(loaded.one_tower, loaded.tokenizer, _documents(name, field), seed=seed)
     return _text_score(name, found, "hidden-token", {"hidden_share": MASK_RATE, "seed": seed})
 
 

@@ -20,8 +20,7 @@ from llmkit.generation.settings import Sampling
 
 if TYPE_CHECKING:
     from llmkit.api import Loaded
-    from llmkit.generation.text import Completion
-    from llmkit.models.shells import DecoderModel
+    from llmkit.generation.text import Completion, TextModel
 
 SCHEMA = "llmkit/generate/1"
 _SHORT_HELP = """usage: llmkit generate --prompt "Once upon a time"
@@ -174,7 +173,7 @@ def _stream(loaded: Loaded, prompt: str, settings: Sampling, stops: tuple[str, .
     found = []
     try:
         page.prompt(prompt)
-        for piece, done in stream(_decoder(loaded), loaded.tokenizer, prompt, settings, stop=stops, notice=talk.note):
+        for piece, done in stream(_writer(loaded), loaded.tokenizer, prompt, settings, stop=stops, notice=talk.note):
             page.write(piece)
             found += [done] if done else []
     finally:
@@ -248,13 +247,13 @@ def _many(loaded: Loaded, source: Path, field: str, settings: Sampling, work: di
 def _complete(loaded: Loaded, prompts: Sequence[str], settings: Sampling, work: dict[str, Any]) -> Iterator[Completion]:
     from llmkit.generation.text import complete
 
-    return complete(_decoder(loaded), loaded.tokenizer, prompts, settings, **work)
+    return complete(_writer(loaded), loaded.tokenizer, prompts, settings, **work)
 
 
-def _decoder(loaded: Loaded) -> DecoderModel:
-    from llmkit.models.shells import DecoderModel
+def _writer(loaded: Loaded) -> TextModel:
+    from llmkit.models.shells import DecoderModel, EncoderDecoderModel
 
-    assert isinstance(loaded.model, DecoderModel), "choose_model only lets decoders through"
+    assert isinstance(loaded.model, (DecoderModel, EncoderDecoderModel)), "choose_model lets no others through"
     return loaded.model
 
 

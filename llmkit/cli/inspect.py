@@ -20,6 +20,9 @@ def inspect(
         str, typer.Option("--columns", help="Of the tree: shape,params,share,bar,bytes,dtype,note.", metavar="A,B")
     ] = "shape,params,share,bar,note",
     verify: Annotated[bool, typer.Option("--verify", help="Check every file's digest, whatever its size.")] = False,
+    config: Annotated[
+        bool, typer.Option("--config", help="Settings beside the family's defaults; REF may be a family.")
+    ] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Mean, std, range, NaN and infinities per tensor.")] = False,
     diff: Annotated[
         Optional[str],  # noqa: UP045
@@ -42,6 +45,13 @@ def inspect(
         typer.Option("--head", help="One head, as a map; with --layer.", metavar="N"),
     ] = None,
     all_heads: Annotated[bool, typer.Option("--all-heads", help="A thumbnail of every head.")] = False,
+    cross: Annotated[
+        bool, typer.Option("--cross", help="Of an encoder-decoder: what each word written looks at in the text.")
+    ] = False,
+    target: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--target", help="The words written [default: the model's own].", metavar="TEXT"),
+    ] = None,
     query: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--query", help="What one position looks at.", metavar="N|WORD"),
@@ -75,7 +85,9 @@ def inspect(
     llmkit inspect                                         layers of the newest
     llmkit inspect tiny --text "It sat, it purred"         what every head does
     llmkit inspect tiny --text "..." --layer 2 --head 1    one head as a map
+    llmkit inspect my-t5 --text "..." --cross              what its answer looks at
     llmkit inspect tiny@500 --diff tiny@1000               what training changed
+    llmkit inspect t5 --config                             what a family lets you set
     """
     from llmkit.checkpoint.refs import default_store
     from llmkit.cli.inspect_numbers import show_neighbours, show_stats
@@ -85,21 +97,29 @@ def inspect(
 
     place = default_store(store)
     out = Output(as_json=json, quiet=quiet, svg=svg)
-    _one_view(text=text, diff=diff, neighbors=neighbors, stats=stats)
+    _one_view(text=text, diff=diff, neighbors=neighbors, stats=stats, config=config)
     if text is None:
         _needs_text(
             layer=layer, head=head, all_heads=all_heads, query=query, hide_sink=hide_sink, window=window, all=every,
-            save=save,
+            save=save, cross=cross, target=target,
         )  # fmt: skip
+    if config:
+        from llmkit.cli.inspect_config import family_named, show_config, show_model_config
+
+        if (family := family_named(ref, place)) is not None:
+            show_config(family, None, family.title, out)
+        else:
+            show_model_config(find_model(ref, place, quiet=quiet), out)
+        return
     path = find_model(ref, place, quiet=quiet)
-    for target in (svg, save):
-        if target is not None:
-            refuse_overwriting(target, path.iterdir())
+    for written in (svg, save):
+        if written is not None:
+            refuse_overwriting(written, path.iterdir())
     if text is not None:
         from llmkit.cli.attention_scene import View
         from llmkit.cli.inspect_attention import show_attention
 
-        view = View(layer, head, all_heads, query, hide_sink, window, scale, top, every, save)
+        view = View(layer, head, all_heads, query, hide_sink, window, scale, top, every, save, cross, target)
         show_attention(path, text, view, out, device)
     elif diff is not None:
         from llmkit.cli.differences import show_differences

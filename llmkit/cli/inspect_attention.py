@@ -12,9 +12,11 @@ from llmkit.cli.output import Output
 from llmkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from llmkit.inspection.tokens import Tokens
+    from llmkit.inspection.attention import Look
     from llmkit.models.config import ModelConfig
+    from llmkit.models.family import Family
 
+_ANSWER = 64  # tokens of the model's own answer to look at
 SCALES = ("sqrt", "linear", "log")
 _HELD_CELLS, _JSON_CELLS = 2**29, 2**24
 
@@ -22,30 +24,19 @@ _HELD_CELLS, _JSON_CELLS = 2**29, 2**24
 def show_attention(path: Path, text: str, view: View, out: Output, device: str) -> None:
     """Run the model in `path` on `text` and show its attention in the face that `out` and `view` ask for."""
     from llmkit.checkpoint.config_json import read_model_config
-    from llmkit.inspection.tokens import find_query, read_tokens
-    from llmkit.models.family import Kind
-    from llmkit.tokenization.tokenizer import Tokenizer
+    from llmkit.inspection.tokens import find_query
 
     family, config = read_model_config(path)
-    _check_flags(view, config)
-    tokens = read_tokens(
-        _read(text), Tokenizer.from_file(path), encoder=family.kind is Kind.ENCODER, context=config.max_seq_len
-    )
-    if max(tokens.ids) >= config.vocab_size:
-        from llmkit.errors import InputRefused
-
-        raise InputRefused(f"the tokenizer in {path} has ids that the model lacks", "it belongs to another model")
-    if tokens.dropped:
-        out.note(
-            f"the text is longer than the context of {config.max_seq_len}: the last {tokens.dropped} tokens are cut"
-        )
-    window = _window(view.window, len(tokens))
+    _check_flags(view, family, config)
+    look = _texts(path, text, view, family, config, out, device)
+    shown = look.written or look.tokens
+    window = _window(view.window, len(shown))
     query = None
     if view.query is not None:
-        query, matches = find_query(view.query, tokens)
+        query, matches = find_query(view.query, shown)
         if matches > 1:
             out.note(f"{view.query!r} stands {matches} times in the text; this is the last, at {query}")
-    scene = _look(path, tokens, view, window, query, config, out, device)
+    scene = _look(path, look, view, window, query, config, out, device)
     if view.save is not None:
         save(scene, view.save, out)
     if out.svg is not None:
@@ -60,10 +51,50 @@ def show_attention(path: Path, text: str, view: View, out: Output, device: str) 
         out.records(records(scene))
 
 
-def _check_flags(view: View, config: ModelConfig) -> None:
+def _texts(path: Path, text: str, view: View, family: Family, config: ModelConfig, out: Output, device: str) -> Look:
+    """The tokens that the model reads and, for cross-attention, those it writes: --target, or its own answer."""
+    from llmkit.errors import InputRefused
+    from llmkit.inspection.attention import Look
+    from llmkit.inspection.tokens import read_source, read_target, read_tokens
+    from llmkit.models.family import Kind
+    from llmkit.tokenization.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.from_file(path)
+    if family.kind is Kind.ENCODER_DECODER:
+        tokens = read_source(_read(text), tokenizer, context=config.max_seq_len)
+    else:
+        is_encoder = family.kind is Kind.ENCODER
+        tokens = read_tokens(_read(text), tokenizer, encoder=is_encoder, context=config.max_seq_len)
+    if max(tokens.ids) >= config.vocab_size:
+        raise InputRefused(f"the tokenizer in {path} has ids that the model lacks", "it belongs to another model")
+    if tokens.dropped:
+        out.note(
+            f"the text is longer than the context of {config.max_seq_len}: the last {tokens.dropped} tokens are cut"
+        )
+    if family.kind is not Kind.ENCODER_DECODER:
+        return Look(tokens)
+    if not view.cross and view.target is None:
+        return Look(tokens, "encoder")
+    written = view.target
+    if written is None:
+        from llmkit.api import load
+
+        written = "".join(load(path, device=device).generate(_read(text), max_tokens=_ANSWER, temperature=0.0))
+        out.note(f"the model's own answer: {written!r}; --target gives it another")
+    return Look(tokens, "cross" if view.cross else "decoder", read_target(written, tokenizer, config))
+
+
+def _check_flags(view: View, family: Family, config: ModelConfig) -> None:
+    from llmkit.models.config import EncoderDecoderConfig
     from llmkit.suggest import did_you_mean
 
-    for name, value, count in (("layer", view.layer, config.n_layers), ("head", view.head, config.n_heads)):
+    layers, heads = config.n_layers, config.n_heads
+    if isinstance(config, EncoderDecoderConfig) and (view.cross or view.target is not None):
+        layers, heads = config.n_decoder_layers, config.n_decoder_heads
+    elif view.cross or view.target is not None:
+        flag = "--cross" if view.cross else "--target"
+        raise UsageError(f"{flag} is for encoder-decoders; {family.title} has one stack", "leave it out")
+    for name, value, count in (("layer", view.layer, layers), ("head", view.head, heads)):
         if value is not None and not 0 <= value < count:
             raise UsageError(f"there is no {name} {value} in this model", f"--{name} takes 0 to {count - 1}")
     if view.scale not in SCALES:
@@ -94,7 +125,7 @@ def _window(asked: str | None, total: int) -> tuple[int, int]:
 
 def _look(
     path: Path,
-    tokens: Tokens,
+    look: Look,
     view: View,
     window: tuple[int, int],
     query: int | None,
@@ -107,18 +138,21 @@ def _look(
     from llmkit.inspection.patterns import without_sinks
     from llmkit.inspection.structure import display_name
 
-    wanted = view.chosen(config.n_layers, config.n_heads)
+    layers, heads = config.n_layers, config.n_heads
+    if look.written is not None:
+        layers, heads = getattr(config, "n_decoder_layers", layers), getattr(config, "n_decoder_heads", heads)
+    wanted = view.chosen(layers, heads)
     keep = wanted if _needs_maps(view, out) else []
-    _refuse_too_much(len(keep), len(tokens), out)
+    _refuse_too_much(len(keep), max(len(look.tokens), len(look.written or ())), out)
     from llmkit.training.device import choose_device
 
     target = choose_device(device)
     model = read_model(path, device=target)
-    reading = read_attention(model, tokens, causal=model.is_causal, keep=keep)
+    reading = read_attention(model, look, keep=keep)
     maps, hidden = dict(reading.maps), {}
     if view.hide_sink:
         for key, weights in maps.items():
-            maps[key], hidden[key] = without_sinks(weights, tokens.sinks)
+            maps[key], hidden[key] = without_sinks(weights, reading.keys.sinks)
     return Scene(display_name(path), reading, view, window, query, maps, hidden)
 
 

@@ -33,7 +33,9 @@ GENERATE = Job(
     "generate text",
     "llmkit generate",
     "llmkit pretrain gpt-mini",
-    lambda family, config: family.kind is Kind.DECODER and config.head == "causal_lm",
+    lambda family, config: (
+        (family.kind, config.head) in ((Kind.DECODER, "causal_lm"), (Kind.ENCODER_DECODER, "seq2seq"))
+    ),
 )
 FILL_MASK = Job(
     "fill masks",

@@ -81,7 +81,7 @@ def fill_mask(
     from llmkit.cli.answers import show_filled
     from llmkit.prediction.fill_mask import MaskFiller
 
-    filler = MaskFiller(loaded.model, loaded.tokenizer, top=top or 5)
+    filler = MaskFiller(loaded.one_tower, loaded.tokenizer, top=top or 5)
     talk = Talk(quiet=quiet)
     _note_file_names(texts, "fill-mask", talk)
     for group in questions:

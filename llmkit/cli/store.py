@@ -136,7 +136,7 @@ def verify(
 
 @app.command(cls=PlainCommand)
 def diff(ref: Ref, other: Ref, store: Store = None, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Compare the weights of two checkpoints; exit code 3 if they differ.
+    """Compare settings and weights of two checkpoints; exit code 3 if they differ.
 
     \b
     llmkit store diff gpt-mini@500 gpt-mini@1000

@@ -20,9 +20,10 @@ from torch import Tensor
 from llmkit.errors import InputRefused
 from llmkit.generation.sampler import UniformStream, next_token
 from llmkit.generation.settings import Sampling
+from llmkit.generation.writers import Answer, Continuation, Writer
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import DecoderModel
+    from llmkit.models.shells import DecoderModel, EncoderDecoderModel
 
 
 _ROOM = 1024  # tokens of room in the history at first; it doubles when they are used up
@@ -44,17 +45,19 @@ class Drawn:
 class Decoder:
     """Continues a batch of prompts, one step at a time.
 
-    prompts: non-empty lists of token ids. samples: for each, the index that with the seed fixes its random numbers.
+    prompts: non-empty lists of token ids; what an encoder-decoder's output begins with, its inputs being `sources`, one
+    for each. samples: for each, the index that with the seed fixes its random numbers.
     notice: called once for each kind of thing the user should know (a prompt that was cut, a window that slid).
     The model must be in eval mode. Torch's global random state is neither read nor changed.
     """
 
     def __init__(
         self,
-        model: DecoderModel,
+        model: DecoderModel | EncoderDecoderModel,
         prompts: Sequence[Sequence[int]],
         settings: Sampling,
         *,
+        sources: Sequence[Sequence[int]] | None = None,
         samples: Sequence[int] | None = None,
         with_logprobs: bool = False,
         notice: Callable[[str], None] | None = None,
@@ -80,8 +83,9 @@ class Decoder:
         self._starts = torch.tensor(self._prompt_lengths, device=device)
         self._window = 0  # where in the history the cache begins
         self._read = 0  # tokens of the history that went through the model
-        self._one_prompt = len(prompts) > 1 and all(prompt == prompts[0] for prompt in prompts)
-        self._cache = model.new_cache(
+        self._one_prompt = len(prompts) > 1 and sources is None and all(prompt == prompts[0] for prompt in prompts)
+        self._writer: Writer = _writer(model, sources)
+        self._cache = self._writer.new_cache(
             1 if self._one_prompt else len(prompts), min(self._context, longest + settings.max_tokens)
         )
 
@@ -129,6 +133,7 @@ class Decoder:
             index = torch.tensor(kept, device=self._history.device)
             self._history, self._starts = self._history[index], self._starts[index]
             self._cache.reorder(index)
+            self._writer.keep(index)
 
     def _advance(self) -> Tensor:
         """Feed what the model has not read yet; return float32 logits (batch, vocab) for the next position."""
@@ -140,10 +145,10 @@ class Decoder:
         is_first = self._read == 0
         ids = self._history[:, self._read : self._length]
         if is_first and self._one_prompt:
-            hidden = self._model.encode(ids[:1], cache=self._cache)[:, -1].expand(len(self._rows), -1)
+            hidden = self._writer.encode(ids[:1], self._cache)[:, -1].expand(len(self._rows), -1)
             self._cache.reorder(torch.zeros(len(self._rows), dtype=torch.long, device=ids.device))
         else:
-            hidden = self._model.encode(ids, cache=self._cache)[:, -1]
+            hidden = self._writer.encode(ids, self._cache)[:, -1]
         self._read = self._length
         logits: Tensor = self._model.head(hidden).float()
         if is_first and not bool(logits.isfinite().all()):
@@ -161,6 +166,15 @@ class Decoder:
         if len(prompt) > self._context:
             self._notice(f"the prompt has {len(prompt)} tokens, the context {self._context}: only its end is read")
         return prompt[-self._context :]
+
+
+def _writer(model: DecoderModel | EncoderDecoderModel, sources: Sequence[Sequence[int]] | None) -> Writer:
+    from llmkit.models.shells import DecoderModel
+
+    if isinstance(model, DecoderModel):
+        return Continuation(model)
+    assert sources is not None, "an encoder-decoder needs its inputs"
+    return Answer(model, sources)
 
 
 def _not_finite() -> InputRefused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from llmkit.errors import InputRefused, UsageError
@@ -15,7 +15,10 @@ from llmkit.generation.settings import Sampling
 from llmkit.generation.stopping import StopStrings
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import DecoderModel
+    from llmkit.models.shells import DecoderModel, EncoderDecoderModel
+
+    # What can write text: a decoder continues the prompt, an encoder-decoder answers it.
+    TextModel = DecoderModel | EncoderDecoderModel
     from llmkit.tokenization.tokenizer import Tokenizer
 
 Finish = Literal["eos", "stop", "length"]
@@ -46,7 +49,7 @@ class Completion:
 
 
 def generate_text(
-    model: DecoderModel,
+    model: TextModel,
     tokenizer: Tokenizer,
     prompt: str = "",
     *,
@@ -80,7 +83,7 @@ def generate_text(
 
 
 def stream(
-    model: DecoderModel,
+    model: TextModel,
     tokenizer: Tokenizer,
     prompt: str,
     settings: Sampling,
@@ -90,7 +93,7 @@ def stream(
     notice: Notice | None = None,
 ) -> Iterator[tuple[str, Completion | None]]:
     """Yield (new text, None) per token, then ("", the completion)."""
-    rows = [_Row(0, 0, tuple(prompt_ids(model, tokenizer, prompt)))]
+    rows = [_row(model, tokenizer, prompt, 0)]
     for sample, piece in _continue(model, tokenizer, rows, settings, stop, with_logprobs, notice):
         yield piece, None
         if sample.finish is not None:
@@ -98,7 +101,7 @@ def stream(
 
 
 def complete(
-    model: DecoderModel,
+    model: TextModel,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     settings: Sampling,
@@ -114,9 +117,9 @@ def complete(
     Prompts of like length share a batch of `batch_size` samples; that changes the speed, not the text (but for the
     last bit of a matrix product, which can tip a choice between two tokens that are as good as equally likely).
     """
-    ids = [tuple(prompt_ids(model, tokenizer, prompt)) for prompt in prompts]
-    rows = [_Row(index, sample, ids[index]) for index in range(len(prompts)) for sample in range(n)]
-    rows.sort(key=lambda row: len(row.ids))
+    first = [_row(model, tokenizer, prompt, index) for index, prompt in enumerate(prompts)]
+    rows = [replace(row, sample=sample) for row in first for sample in range(n)]
+    rows.sort(key=lambda row: len(row.source or row.ids))
     turns = ((index, sample) for index in range(len(prompts)) for sample in range(n))
     turn = next(turns, None)
     done: dict[tuple[int, int], Completion] = {}
@@ -130,7 +133,7 @@ def complete(
                 turn = next(turns, None)
 
 
-def prompt_ids(model: DecoderModel, tokenizer: Tokenizer, prompt: str) -> list[int]:
+def prompt_ids(model: TextModel, tokenizer: Tokenizer, prompt: str) -> list[int]:
     """Token ids to start from: the prompt, after a begin-of-text token if the tokenizer's own template has one.
 
     An empty prompt is the begin-of-text (or end-of-text) token. Raises UsageError when there is neither, InputRefused
@@ -144,15 +147,37 @@ def prompt_ids(model: DecoderModel, tokenizer: Tokenizer, prompt: str) -> list[i
         ids = [bos]
     elif bos is not None and ids[0] != bos and _template_begins_with(tokenizer, bos):
         ids = [bos, *ids]
+    _check_ids(ids, model)
+    return ids
+
+
+def source_ids(model: EncoderDecoderModel, tokenizer: Tokenizer, text: str) -> list[int]:
+    """Token ids of an input as the tokenizer's own template frames it, or, without one, with the end-of-text token.
+
+    Raises UsageError for an empty input, InputRefused when the tokenizer knows tokens the model does not, or the input
+    is longer than the model can read.
+    """
+    if not text:
+        raise UsageError("the prompt is empty; an encoder-decoder needs an input to answer", "give a prompt")
+    ids = list(tokenizer.backend.encode(text, add_special_tokens=True).ids)
+    if ids == tokenizer.encode(text) and tokenizer.eos_id is not None:
+        ids.append(tokenizer.eos_id)
+    _check_ids(ids, model)
+    limit = model.encoder.embeddings.limit
+    if len(ids) > limit:
+        raise InputRefused(f"the input has {len(ids)} tokens; this model can read {limit}", "give it in parts")
+    return ids
+
+
+def _check_ids(ids: Sequence[int], model: TextModel) -> None:
     if max(ids) >= model.config.vocab_size:
         raise InputRefused(
             f"token id {max(ids)} of the tokenizer is outside the model's vocabulary of {model.config.vocab_size}",
             "the tokenizer.json beside the model belongs to another one",
         )
-    return ids
 
 
-def stop_ids(model: DecoderModel, tokenizer: Tokenizer) -> frozenset[int]:
+def stop_ids(model: TextModel, tokenizer: Tokenizer) -> frozenset[int]:
     """Tokens that end a text: those the checkpoint names, else the tokenizer's end-of-text token."""
     named = frozenset(model.config.stop_ids)
     return named or frozenset(i for i in (tokenizer.eos_id,) if i is not None)
@@ -165,9 +190,27 @@ def _template_begins_with(tokenizer: Tokenizer, bos: int) -> bool:
 
 @dataclass(frozen=True)
 class _Row:
+    """ids: what the text begins with; source: what an encoder-decoder reads, () for decoders."""
+
     prompt: int
     sample: int
     ids: tuple[int, ...]
+    source: tuple[int, ...] = ()
+
+
+def _row(model: TextModel, tokenizer: Tokenizer, prompt: str, index: int) -> _Row:
+    from llmkit.models.shells import EncoderDecoderModel
+
+    if not isinstance(model, EncoderDecoderModel):
+        return _Row(index, 0, tuple(prompt_ids(model, tokenizer, prompt)))
+    ids = source_ids(model, tokenizer, prompt)
+    c = model.config
+    start = next((i for i in (c.decoder_start_id, c.bos_id, c.pad_id, c.eos_id) if i is not None), None)
+    if start is None:
+        raise UsageError(
+            "this model has no token that its outputs begin with", "set decoder_start_token_id in config.json"
+        )
+    return _Row(index, 0, (start,), tuple(ids))
 
 
 class _Sample:
@@ -217,13 +260,13 @@ class _Sample:
             ids=self._ids,
             finish=self.finish,
             seconds=self._seconds,
-            n_prompt_tokens=len(self.row.ids),
+            n_prompt_tokens=len(self.row.source or self.row.ids),
             logprobs=self._logprobs if with_logprobs else None,
         )
 
 
 def _continue(
-    model: DecoderModel,
+    model: TextModel,
     tokenizer: Tokenizer,
     rows: Sequence[_Row],
     settings: Sampling,
@@ -240,6 +283,7 @@ def _continue(
             model,
             [row.ids for row in rows],
             settings,
+            sources=[row.source for row in rows] if rows[0].source else None,
             samples=[row.sample for row in rows],
             with_logprobs=with_logprobs,
             notice=notice,
@@ -252,7 +296,7 @@ def _continue(
 
 
 @contextmanager
-def _evaluating(model: DecoderModel) -> Iterator[None]:
+def _evaluating(model: TextModel) -> Iterator[None]:
     """Dropout off, and back on for a trainer that only wanted to see a sample."""
     was_training = model.training
     model.eval()

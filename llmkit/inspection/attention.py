@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from llmkit.errors import InputRefused
-from llmkit.inspection.patterns import LINKS, Floats, Scores, score, strongest
+from llmkit.inspection.patterns import LINKS, Floats, Scores, score, score_across, strongest
 from llmkit.inspection.tokens import Tokens
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import Model
+    from llmkit.models.shells import AnyModel
 
 # Maps of all layers are held at once up to this; above it the model runs once per layer.
 _HOLD_BYTES = 512 * 2**20
@@ -32,12 +32,25 @@ class Head:
 
 @dataclass(frozen=True)
 class Reading:
-    """What all heads did with one text. maps holds the (T, T) map of each head that was asked for."""
+    """What all heads did with one text. maps holds the (queries, keys) map of each head that was asked for.
+
+    tokens: the queries; read: the keys, where they are those of another text (cross-attention), else None.
+    """
 
     tokens: Tokens
     causal: bool
     heads: Mapping[tuple[int, int], Head]
     maps: Mapping[tuple[int, int], Floats]
+    read: Tokens | None = None
+
+    @property
+    def keys(self) -> Tokens:
+        """The tokens looked at."""
+        return self.read or self.tokens
+
+    @property
+    def is_across(self) -> bool:
+        return self.read is not None
 
     def most_peaked(self, count: int) -> list[Head]:
         """The heads that pick single keys most sharply, sink heads left out unless there is nothing else."""
@@ -45,44 +58,68 @@ class Reading:
         return sorted(speaking, key=lambda h: (-h.scores.peak, h.layer, h.index))[:count]
 
 
-def read_attention(
-    model: Model, tokens: Tokens, *, causal: bool, keep: Collection[tuple[int, int]] | None = None
-) -> Reading:
-    """Run `model` on `tokens` and describe every head; `keep` names the heads whose maps are returned (None: all).
+@dataclass(frozen=True)
+class Look:
+    """Which attention to look at: a site of the model (see `attention_sites`), and what an encoder-decoder writes.
 
-    Memory: maps take layers x heads x T x T floats, so for long texts the model runs once for every layer, and
-    what stays in memory are the maps named by `keep`.
+    tokens: what a single stack or the encoder reads; written: what the decoder is given, for its sites.
     """
-    layers, heads, total = model.config.n_layers, model.config.n_heads, len(tokens)
-    one_layer = heads * total * total * 4
+
+    tokens: Tokens
+    site: str = "self"
+    written: Tokens | None = None
+
+
+def read_attention(model: AnyModel, look: Look, *, keep: Collection[tuple[int, int]] | None = None) -> Reading:
+    """Run `model` on a text and describe every head; `keep` names the heads whose maps are returned (None: all).
+
+    Memory: maps take layers x heads x queries x keys floats, so for long texts the model runs once for every layer,
+    and what stays in memory are the maps named by `keep`.
+    """
+    layers = len(model.attention_sites[look.site].blocks)
+    across = look.site == "cross"
+    queries = look.tokens if look.written is None else look.written
+    keys = look.tokens if across else queries
+    causal = look.site == "decoder" or (look.site == "self" and model.is_causal)
+    one_layer = model.config.n_heads * len(queries) * len(keys) * 4
     together = layers * one_layer <= _HOLD_BYTES
     described: dict[tuple[int, int], Head] = {}
     kept: dict[tuple[int, int], Floats] = {}
     for group in [list(range(layers))] if together else [[n] for n in range(layers)]:
-        for layer, maps in _capture(model, tokens, group).items():
+        for layer, maps in _capture(model, look, group).items():
             if not np.isfinite(maps).all():
                 raise InputRefused(
                     f"the attention of layer {layer} is not finite", "the weights are damaged or diverged: --stats"
                 )
             for index, weights in enumerate(maps):
-                scores = score(weights, tokens.ids, causal=causal, sinks=tokens.sinks)
-                links = strongest(weights, LINKS, causal=causal, sinks=tokens.sinks)
+                if across:
+                    scores = score_across(weights, sinks=keys.sinks)
+                else:
+                    scores = score(weights, keys.ids, causal=causal, sinks=keys.sinks)
+                links = strongest(weights, LINKS, causal=causal, sinks=keys.sinks, across=across)
                 described[layer, index] = Head(layer, index, scores, tuple(links))
                 if keep is None or (layer, index) in keep:
                     kept[layer, index] = weights
-    return Reading(tokens, causal, described, kept)
+    return Reading(queries, causal, described, kept, keys if across else None)
 
 
-def _capture(model: Model, tokens: Tokens, layers: list[int]) -> dict[int, Floats]:
-    """Maps (heads, T, T) of the named layers, as float32 on the host."""
+def _capture(model: AnyModel, look: Look, layers: list[int]) -> dict[int, Floats]:
+    """Maps (heads, queries, keys) of the named layers, as float32 on the host."""
+    from llmkit.models.shells import EncoderDecoderModel
     from llmkit.nn.capture import capture_attention
 
-    ids = torch.tensor([tokens.ids], device=model.embedding_weight.device)
+    device = model.embedding_weight.device
+    ids = torch.tensor([look.tokens.ids], device=device)
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), capture_attention(model, layers=layers) as maps:
-            model.encode(ids)
+        with torch.inference_mode(), capture_attention(model, layers=layers, site=look.site) as maps:
+            if not isinstance(model, EncoderDecoderModel):
+                model.encode(ids)
+            else:
+                memory = model.remember(ids)
+                if look.written is not None:
+                    model.decode(torch.tensor([look.written.ids], device=device), memory)
         return {layer: np.ascontiguousarray(maps[layer][0].float().cpu().numpy()) for layer in layers}
     finally:
         model.train(was_training)

@@ -14,7 +14,8 @@ from llmkit.inspection.structure import Structure, TensorFact, is_expert
 _EARLY = [
     re.compile(p)
     for p in (
-        r"^(shared|wte|tokens|word_embeddings|embed_tokens|word_embedding|embed_in)$", r"^embed(?!_out)", r"^(wpe|position_embeddings)$",
+        r"^(shared|wte|tokens|word_embeddings|embed_tokens|word_embedding|embed_in)$", r"^embed(?!_out)",
+        r"^(wpe|position_embeddings)$",
         r"^token_type", r"^encoder$", r"^decoder$", r"^(ln_?1|norm_?1|input_layernorm|attention_norm|pre_norm)$",
         r"^(self_attn|attn|attention|self_attention|selfattention|self)$", r"^(q|wq|query|c_attn|qkv|query_key_value)",
         r"^(k|wk|key)(_|$)", r"^(v|wv|value)(_|$)", r"^wi(_\d)?$", r"^(o|wo|out)(_|$)",
@@ -24,7 +25,10 @@ _EARLY = [
         r"^(layers?|h|blocks?)$", r"^dense", r"^output$", r"^(transform|weight)$",
     )
 ]  # fmt: skip
-_LATE = [re.compile(p) for p in (r"norm|^ln_f$", r"^bias$", r"^pooler", r"head|^embed_out|^cls$|classifier|^score$|qa_outputs")]
+_LATE = [
+    re.compile(p)
+    for p in (r"norm|^ln_f$", r"^bias$", r"^pooler", r"head|^embed_out|^cls$|classifier|^score$|qa_outputs")
+]
 # The block a tensor belongs to: its name up to the last number of a list of layers.
 _BLOCK = re.compile(r".*?(?:layers?|groups|blocks?|h)\.\d+(?:\.\w*layers?\.\d+)?(?=\.)")
 _DEEPEST = 32  # name parts; a file may hold names of any length, and the tree is walked by recursion

@@ -17,6 +17,7 @@ else b. The letters say what a head does on this text, not what it is for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,6 +99,25 @@ def score(weights: Floats, ids: Sequence[int], *, causal: bool, sinks: Sequence[
     )
 
 
+def score_across(weights: Floats, *, sinks: Sequence[int] = (0,)) -> Scores:
+    """Score one head of cross-attention, weights (written, read): its queries are of another text than its keys, so
+    that only what does not depend on their distance is left. sinks: keys that attract attention."""
+    a = np.nan_to_num(np.asarray(weights, dtype=np.float64))
+    n_keys = a.shape[1]
+    entropy = -(a * np.log(np.where(a > 0, a, 1.0))).sum(1) / math.log(max(n_keys, 2))
+    away = np.array(a)
+    away[:, list(sinks)] = 0.0
+    return Scores(
+        previous=0.0,
+        sink=float(a[:, list(sinks)].sum(1).mean()),
+        local=0.0,
+        induction=None,
+        duplicate=None,
+        broad=float(np.clip(entropy.mean(), 0.0, 1.0)),
+        peak=float(np.clip(away.max(1) - 1 / n_keys, 0.0, 1.0).mean()),
+    )
+
+
 def _same_token(ids: Sequence[int], sinks: Sequence[int]) -> npt.NDArray[np.bool_]:
     """[i, j]: i and j hold the same token, are not the same position, and are no sinks."""
     array = np.asarray(ids)
@@ -132,18 +152,22 @@ def without_sinks(weights: Floats, sinks: Sequence[int]) -> tuple[Floats, float]
     return np.where(rest > 1e-6, shown / np.maximum(rest, 1e-6), 0.0).astype(np.float32), float(hidden.mean())
 
 
-def strongest(weights: Floats, count: int, *, causal: bool, sinks: Sequence[int] = ()) -> list[tuple[int, int, float]]:
+def strongest(
+    weights: Floats, count: int, *, causal: bool, sinks: Sequence[int] = (), across: bool = False
+) -> list[tuple[int, int, float]]:
     """The `count` most telling (query, key, weight), heaviest first: one per query, no sink keys, not query 0.
+
+    across: queries and keys are of two texts; sinks are then keys only, and every query counts.
 
     Telling is what exceeds an even spread over the visible keys: the first queries of a causal map see so few keys
     that their weights are large whatever the head does.
     """
     a = np.nan_to_num(np.array(weights, dtype=np.float32))
     a[:, list(sinks)] = 0.0
-    if len(a) > 1:
+    if len(a) > 1 and not across:
         a[list({0, *sinks})] = 0.0
     best = a.argmax(1)
     peaks = a[np.arange(len(a)), best]
-    visible = np.arange(len(a)) + 1 if causal else np.full(len(a), len(a))
+    visible = np.arange(len(a)) + 1 if causal else np.full(len(a), a.shape[1])
     chosen = [i for i in np.argsort(1 / visible - peaks, kind="stable") if peaks[i] > 0][:count]
     return sorted(((int(i), int(best[i]), float(peaks[i])) for i in chosen), key=lambda link: -link[2])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llmkit.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
+    from llmkit.models.config import ModelConfig
     from llmkit.tokenization.tokenizer import Tokenizer
 
 MAX_TEXT = 1 << 20  # characters; no context is that long, and each token costs an object
@@ -60,6 +61,30 @@ def read_tokens(text: str, tokenizer: Tokenizer, *, encoder: bool, context: int)
     room = max(1, context - len(before) - len(after))
     dropped = max(0, len(pieces) - room)
     framed = [*((i, 0, 0) for i in before), *pieces[:room], *((i, 0, 0) for i in after)]
+    return _tokens(text, framed, tokenizer, dropped)
+
+
+def read_source(text: str, tokenizer: Tokenizer, *, context: int) -> Tokens:
+    """What an encoder-decoder reads: the text as its tokenizer's template frames it, cut to `context`."""
+    if not text or len(text) > MAX_TEXT:
+        raise InputRefused(f"the text has {len(text):,} characters; 1 to {MAX_TEXT:,} can be shown", "give another")
+    encoding = tokenizer.backend.encode(text, add_special_tokens=True)
+    framed = [(i, a, b) for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True)]
+    if encoding.ids == tokenizer.encode(text) and tokenizer.eos_id is not None:
+        framed.append((tokenizer.eos_id, 0, 0))
+    return _tokens(text, framed[:context], tokenizer, dropped=max(0, len(framed) - context))
+
+
+def read_target(text: str, tokenizer: Tokenizer, config: ModelConfig) -> Tokens:
+    """What its decoder is given while it writes `text`: the start token, then all tokens of it."""
+    start = next(
+        (i for i in (getattr(config, "decoder_start_id", None), config.bos_id, config.pad_id) if i is not None), 0
+    )
+    framed = [(start, 0, 0), *tokenizer.encode_offsets(text)]
+    return _tokens(text, framed[: config.max_seq_len], tokenizer)
+
+
+def _tokens(text: str, framed: list[tuple[int, int, int]], tokenizer: Tokenizer, dropped: int = 0) -> Tokens:
     special = tokenizer.special_ids
     return Tokens(
         text,

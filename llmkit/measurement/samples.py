@@ -8,7 +8,7 @@ from llmkit.data.stories import stories
 from llmkit.measurement.result import Plan, Shape
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import Model
+    from llmkit.models.shells import AnyModel
     from llmkit.tokenization.tokenizer import Tokenizer
 
 SEED = 20_240_601
@@ -35,7 +35,7 @@ def tokenizer_for(plan: Plan, vocab_size: int) -> Tokenizer:
     return train(texts(300_000, start=10**6), algorithm="bpe", vocab_size=vocab_size)
 
 
-def model_for(plan: Plan) -> Model:
+def model_for(plan: Plan) -> AnyModel:
     """The model named in the plan, else a random one of the plan's shape, on the plan's device."""
     if plan.model is not None:
         from llmkit.checkpoint.hf_layout import read_model
@@ -44,7 +44,7 @@ def model_for(plan: Plan) -> Model:
     return random_model(plan.shape).to(plan.device)
 
 
-def random_model(shape: Shape) -> Model:
+def random_model(shape: Shape) -> AnyModel:
     """A GPT-2 of this shape with fresh weights. torch's global generator is left as it was."""
     import torch
 
@@ -66,7 +66,7 @@ def random_model(shape: Shape) -> Model:
         return family.build(config).eval()
 
 
-def describe(plan: Plan, model: Model) -> str:
+def describe(plan: Plan, model: AnyModel) -> str:
     """`6 x 384, 14.0 M parameters` for the title of a result."""
     from llmkit.models.registry import family_of
     from llmkit.units import count

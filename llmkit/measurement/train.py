@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from llmkit.errors import UsageError
 from llmkit.measurement.limits import attention_flops, flops, gemm_case, recorded_products, sync
 from llmkit.measurement.memory import peak_bytes
 from llmkit.measurement.result import Plan, Result, rated
 from llmkit.measurement.samples import SEED, describe, model_for
 from llmkit.measurement.timing import interleaved
+from llmkit.models.shells import Model
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import Model
     from llmkit.training.trainer import Trainer
 
 
@@ -27,6 +28,8 @@ def measure(plan: Plan) -> Iterator[Result]:
     the loss and the optimizer are not in it, so a share of 1 is out of reach.
     """
     model = model_for(plan)
+    if not isinstance(model, Model) or model.config.head not in ("causal_lm", "masked_lm", "pretraining"):
+        raise UsageError(f"{describe(plan, model)}: no training step to time with its head", "leave --model out")
     seq = min(plan.shape.context, model.config.max_seq_len)
     steps = {dtype: _steps(model, dtype, plan, seq) for dtype in ("float32", "bfloat16")}
     with recorded_products(model) as found:

@@ -12,7 +12,7 @@ from llmkit.prediction.batches import batches, finite
 from llmkit.tokenization.framing import Framed, framed
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import Model
+    from llmkit.models.shells import AnyModel
     from llmkit.tokenization.tokenizer import Tokenizer
 
 
@@ -44,7 +44,7 @@ class Classified:
 class Classifier:
     """Classifies texts; a text longer than the model's context is cut at its end, of a pair the longer side first."""
 
-    def __init__(self, model: Model, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: AnyModel, tokenizer: Tokenizer) -> None:
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._pad_id = next((i for i in (model.config.pad_id, tokenizer.pad_id) if i is not None), 0)

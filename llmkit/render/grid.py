@@ -37,9 +37,22 @@ class Grid:
         return found if found > 0 else 1.0
 
 
-def make_grid(weights: Floats, tokens: Sequence[str], *, causal: bool, window: tuple[int, int] | None = None) -> Grid:
-    """Label a (T, T) map and mark what a causal mask forbids; `window` keeps the positions a <= i < b."""
+def make_grid(
+    weights: Floats,
+    tokens: Sequence[str],
+    *,
+    causal: bool,
+    window: tuple[int, int] | None = None,
+    keys: Sequence[str] | None = None,
+) -> Grid:
+    """Label a (T, T) map and mark what a causal mask forbids; `window` keeps the positions a <= i < b.
+
+    keys: the tokens looked at, if they are of another text: (T, keys), all of them kept.
+    """
     a, b = window or (0, len(tokens))
+    if keys is not None:
+        queries = tuple((label(t), a + i) for i, t in enumerate(tokens[a:b]))
+        return Grid(np.array(weights[a:b], dtype=np.float32), queries, tuple((label(t), i) for i, t in enumerate(keys)))
     drawn = np.array(weights[a:b, a:b], dtype=np.float32)
     if causal:
         drawn[np.triu_indices(len(drawn), k=1)] = np.nan

@@ -28,7 +28,7 @@ def multiples_lines(
     """Draw the maps {(layer, head): (T, T)}: a band of thumbnails per layer, a blank line between layers."""
     layers = sorted({layer for layer, _ in maps})
     heads = sorted({head for _, head in maps})
-    tokens = len(next(iter(maps.values()), ()))
+    tokens = max(next(iter(maps.values())).shape) if maps else 0
     size = tile_size(len(heads), width, tokens)
     size = math.ceil(tokens / math.ceil(tokens / size)) if tokens else size  # cells that pooling leaves
     per_line = max(1, (width - _GUTTER + 1) // (size + 1))
@@ -49,7 +49,9 @@ def multiples_lines(
 
 
 def _thumbnail(weights: Floats, causal: bool, size: int, scale: Scale) -> Floats:
-    grid = pool(make_grid(weights, [""] * len(weights), causal=causal), size)
+    rows, columns = weights.shape
+    keys = None if rows == columns else [""] * columns
+    grid = pool(make_grid(weights, [""] * rows, causal=causal, keys=keys), size)
     return scaled(grid.weights, scale, grid.top)
 
 
