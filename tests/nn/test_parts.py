@@ -16,9 +16,10 @@ from llmkit.nn.activations import ACTIVATIONS
 from llmkit.nn.attention import Attention
 from llmkit.nn.capture import Site, capture_attention
 from llmkit.nn.context import Context
+from llmkit.nn.embeddings import RoundedScale
 from llmkit.nn.kernels import fused_attention
 from llmkit.nn.linear import linear
-from llmkit.nn.norms import RMSNorm
+from llmkit.nn.norms import OffsetRMSNorm, RMSNorm
 from llmkit.nn.wiring import Block, Normed, Parallel, Residual, Stack
 
 SMALL = {"vocab_size": 31, "d_model": 16, "n_layers": 3, "n_heads": 2, "max_seq_len": 20}
@@ -150,6 +151,22 @@ def test_rms_norm_is_the_formula():
     assert torch.allclose(norm(x), x / (x.square().mean(-1, keepdim=True) + 0.1).sqrt() * norm.weight, atol=1e-6)
 
 
+def test_an_offset_norm_multiplies_in_float32_by_one_more_than_its_weight():
+    norm, usual = OffsetRMSNorm(6, eps=0.1), RMSNorm(6, eps=0.1)
+    nn.init.normal_(norm.weight)
+    usual.weight.data = 1 + norm.weight
+    x = torch.randn(2, 3, 6)
+    assert torch.allclose(norm(x), usual(x), atol=1e-6)
+    assert torch.equal(norm(x.bfloat16()), norm(x.bfloat16().float()).bfloat16())
+
+
+def test_a_rounded_scale_is_rounded_before_the_product():
+    x = torch.ones(3)
+    assert torch.equal(RoundedScale(3072**0.5)(x), x * 3072**0.5)
+    assert RoundedScale(3072**0.5)(x.bfloat16()).tolist() == [55.5] * 3
+    assert RoundedScale(3072**0.5)(x.bfloat16()).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("name", family_names())
 def test_build_fills_every_parameter_from_the_global_generator(name):
     """With reserved memory poisoned, a parameter that nobody draws would stay NaN."""
@@ -161,9 +178,12 @@ def test_build_fills_every_parameter_from_the_global_generator(name):
     for (label, a), (_, b) in zip(first.named_parameters(), second.named_parameters(), strict=True):
         assert a.isfinite().all(), label
         assert torch.equal(a, b), label
-    assert F.cross_entropy(
-        run(first.eval(), torch.randint(0, 31, (4, 20))).logits[..., :31].flatten(0, 1), torch.randint(0, 31, (80,))
-    ).item() == pytest.approx(math.log(31), rel=0.05)
+    logits = run(first.eval(), torch.randint(0, 31, (4, 20))).logits
+    if logits.shape[-1] == 1:  # of two choices, not of the vocabulary
+        loss, guess = F.binary_cross_entropy_with_logits(logits, torch.randint(0, 2, logits.shape).float()), 2
+    else:
+        loss, guess = F.cross_entropy(logits[..., :31].flatten(0, 1), torch.randint(0, 31, (80,))), 31
+    assert loss.item() == pytest.approx(math.log(guess), rel=0.05)
 
 
 def test_init_follows_the_papers():
