@@ -141,6 +141,19 @@ class Alias(Rule):
 
 
 @dataclass(frozen=True)
+class OrElse(Rule):
+    """Same tensor under another name; a checkpoint that lacks it means a copy of another one, `otherwise`."""
+
+    otherwise: str = field(kw_only=True)
+
+    def spellings(self, name: str) -> list[str]:
+        return [*super().spellings(name), self.otherwise]
+
+    def join(self, tensors: Sequence[Tensor]) -> Tensor:
+        return tensors[0].clone()  # parameters on the meta device take what they are given: it must be theirs alone
+
+
+@dataclass(frozen=True)
 class Ignore:
     """Checkpoint tensors that take no part in what this head computes: stored buffers, weights of other heads."""
 
