@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from llmkit.errors import UsageError
 from llmkit.models.config import EncoderDecoderConfig, setting
-from llmkit.models.hf_config import Key
+from llmkit.models.hf_config import HfConfig, Key
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass
-
     from llmkit.weights.rules import Ignore, Rule
-else:
-    from dataclasses import dataclass
+
+NORM_EPS = 1e-5  # their norms take the framework's default; no file says so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,11 @@ class BartLikeConfig(EncoderDecoderConfig):
     scale_embedding: bool = setting(False, help="multiply token vectors by the square root of d_model")
     forced_eos_id: int | None = setting(None, low=0, high=2**24, help="id that an output cut short ends with")
     head: str = setting("seq2seq", help="what is computed from the hidden states")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm_eps != NORM_EPS:
+            raise UsageError(f"norm_eps is {self.norm_eps}; checkpoints of this family know {NORM_EPS} only")
 
 
 KEYS = {
@@ -51,6 +56,12 @@ KEYS = {
     "init_std": Key("init_std", 0.02),
     "tie_embeddings": Key("tie_word_embeddings", True),
 }
+
+
+def other_names(r: HfConfig) -> dict[str, Any]:
+    """Settings of the encoder under the names that all models have; transformers lets those win."""
+    theirs = {"d_model": "hidden_size", "n_layers": "num_hidden_layers", "n_heads": "num_attention_heads"}
+    return {ours: r.whole(name) for ours, name in theirs.items() if r.raw.get(name) is not None}
 
 
 def tower_rules(c: EncoderDecoderConfig, theirs: str, ours: str, norms: str) -> list[Rule | Ignore]:

@@ -102,6 +102,22 @@ class FirstToken(nn.Module):
         return self.act(self.dense(self.dropout(hidden[:, 0])))
 
 
+class HiddenLayer(nn.Module):
+    """act(dense(dropout(x))) of hidden states already picked: what BART and T5 put before their decision.
+
+    Shapes: (..., d_model) -> same.
+    """
+
+    def __init__(self, d_model: int, act: Activation = torch.tanh, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.dense = Linear(d_model, d_model)
+        self.act = act
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.act(self.dense(self.dropout(hidden)))
+
+
 def every_token(hidden: Tensor, ids: Tensor, attention_mask: Tensor | None) -> Tensor:
     """All hidden states, as they are."""
     return hidden
