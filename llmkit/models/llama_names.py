@@ -28,6 +28,7 @@ class LlamaLikeConfig(ModelConfig):
     tie_embeddings: bool = setting(False, help="the output layer shares the embedding matrix")
     rope_theta: float = setting(10000.0, low=1.0, high=1e12, help="base of the rotary wavelengths")
     rope_scaling: Mapping[str, Any] | None = setting(None, help="how rotary positions are stretched; none: not at all")
+    classifier_dropout: float | None = setting(None, low=0.0, high=1.0, help="dropout before the token classifier")
     head: str = setting("causal_lm", help="what is computed from the hidden states")
 
     FREE: ClassVar[tuple[str, ...]] = ("n_kv_heads", "head_dim")
@@ -40,6 +41,11 @@ class LlamaLikeConfig(ModelConfig):
             raise UsageError(f"rope_scaling is {self.rope_scaling!r}; it must be a table with 'rope_type'")
         scaling = standard_scaling(self.rope_scaling, head_dim=self.head_dim, max_seq_len=self.max_seq_len)
         object.__setattr__(self, "rope_scaling", scaling)
+
+    @property
+    def head_dropout(self) -> float:
+        """The rate before the token classifier when nobody chose one is 0.1, whatever the model's."""
+        return 0.1 if self.classifier_dropout is None else self.classifier_dropout
 
     def usual_d_ff(self) -> int:
         """Two thirds of four times the width, rounded up to a multiple of 64: the gate is a third matrix."""
@@ -59,10 +65,14 @@ KEYS = {
     "activation": Key("hidden_act", "silu"),
     "norm_eps": Key("rms_norm_eps", 1e-6),
     "attention_dropout": Key("attention_dropout", 0.0),
+    "classifier_dropout": Key("classifier_dropout", None, also=("hidden_dropout",)),
     "init_std": Key("initializer_range", 0.02),
     "tie_embeddings": Key("tie_word_embeddings", False),
 }
-FIXED = (Fixed("is_causal", True, because="it lets tokens see those after them"),)
+FIXED = (
+    Fixed("is_causal", True, because="it lets tokens see those after them"),
+    Fixed("token_classification_bias", True, because="it takes the bias from the token classifier"),
+)
 
 
 def more_from_hf(r: HfConfig, *, theta: float = 10000.0) -> dict[str, Any]:

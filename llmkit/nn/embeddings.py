@@ -105,6 +105,13 @@ class Scale(nn.Module):
         return f"{self.factor:.4g}"
 
 
+class RoundedScale(Scale):
+    """x times a constant that is rounded to the dtype of x first: in bfloat16, sqrt(3072) is 55.5, not 55.43."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.tensor(self.factor, dtype=x.dtype, device=x.device)
+
+
 class Embeddings(nn.Module):
     """project(dropout(norm(token_project(token vector) + every vector in `added`))).
 

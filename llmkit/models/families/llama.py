@@ -81,7 +81,7 @@ def build(c: LlamaConfig) -> DecoderModel:
         c,
         Embeddings(c.vocab_size, c.d_model, dropout=c.dropout),
         Stack([block() for _ in range(c.n_layers)], RMSNorm(c.d_model, c.norm_eps)),
-        head_dropout=0.1,
+        head_dropout=c.head_dropout,
         rotary=Rotary(c.head_dim, theta=c.rope_theta, scaling=c.rope_scaling, max_seq_len=c.max_seq_len),
     )
     init_normal(model, c.init_std)
