@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.models.bart_names import KEYS, BartLikeConfig, lm_head_rules, table_rules, tower_rules
+from llmkit.models.bart_names import KEYS, BartLikeConfig, lm_head_rules, other_names, table_rules, tower_rules
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
@@ -43,8 +43,8 @@ class MarianConfig(BartLikeConfig):
 
 def more_from_hf(r: HfConfig) -> dict[str, Any]:
     if r.flag("share_encoder_decoder_embeddings", default=True):
-        return {"decoder_vocab_size": 0}  # transformers takes the table's size, whatever the key says
-    return {}
+        return other_names(r) | {"decoder_vocab_size": 0}  # transformers takes the table's size, whatever the key says
+    return other_names(r)
 
 
 def build(c: MarianConfig) -> EncoderDecoderModel:
