@@ -20,12 +20,14 @@ def decoder_model(
     *,
     lm_bias: bool = False,
     head_dropout: float = 0.0,
+    d_hidden: int = 0,
     **positions: Any,
 ) -> DecoderModel:
     """A decoder with the head that the config names.
 
     causal_lm: next tokens; classification: class scores at the last token; token_classification: at every token;
-    span: start and end scores of an answer. positions: what `Tower` takes (rotary, score_bias, window).
+    span: start and end scores of an answer. d_hidden: width of the hidden states; 0: d_model. positions: what `Tower`
+    takes (rotary, score_bias, window).
     """
     from llmkit.models.shells import DecoderModel
     from llmkit.nn.heads import Decision, LastToken, LMHead, every_token
@@ -34,11 +36,12 @@ def decoder_model(
         tied = embeddings.token.weight if c.tie_embeddings else None
         return LMHead(embeddings.token.embedding_dim, c.vocab_size, tied=tied, bias=lm_bias)
 
+    width = d_hidden or c.d_model
     heads = {
         "causal_lm": words,
-        "classification": lambda: Decision(c.d_model, len(c.labels), bias=False),
-        "token_classification": lambda: Decision(c.d_model, len(c.labels), dropout=head_dropout),
-        "span": lambda: Decision(c.d_model, 2),
+        "classification": lambda: Decision(width, len(c.labels), bias=False),
+        "token_classification": lambda: Decision(width, len(c.labels), dropout=head_dropout),
+        "span": lambda: Decision(width, 2),
         "backbone": lambda: None,
     }
     select = LastToken(c.pad_id) if c.head == "classification" else every_token

@@ -91,15 +91,24 @@ class Block(nn.ModuleDict):
 class Stack(nn.Module):
     """Blocks, then a last norm. The same block may stand in the list more than once (ALBERT).
 
+    project: after the norm, to another width (OPT, whose token vectors may be narrower than its blocks).
     layer_drop: probability of leaving a block out, in training (Fan et al. 2019).
 
-    Shapes: x (batch, seq, d_model) -> (batch, seq, d_model).
+    Shapes: x (batch, seq, d_model) -> (batch, seq, d_model), or what `project` makes of the width.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], norm: nn.Module | None = None, *, layer_drop: float = 0.0) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[nn.Module],
+        norm: nn.Module | None = None,
+        *,
+        project: nn.Module | None = None,
+        layer_drop: float = 0.0,
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm or nn.Identity()
+        self.project = project or nn.Identity()
         self.layer_drop = layer_drop
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
@@ -108,4 +117,4 @@ class Stack(nn.Module):
                 continue
             ctx.layer = layer
             x = block(x, ctx)
-        return self.norm(x)
+        return self.project(self.norm(x))
