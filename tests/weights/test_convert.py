@@ -52,8 +52,13 @@ def test_export_then_load_restores_every_bit(name):
 def test_prefixes_may_come_or_go(name):
     model, rules = make(name)
     tensors = export(model, rules)
-    prefix = max({n.split(".")[0] + "." for n in tensors}, key=lambda p: sum(n.startswith(p) for n in tensors))
-    load_into(make(name)[0], rules, {n.removeprefix(prefix): t for n, t in tensors.items()})
+    known = stored_names(model, rules)
+    for prefix in {rule.prefix for rule in rules} - {""}:
+        without = {n.removeprefix(prefix): t for n, t in tensors.items()}
+        within = {prefix + n if prefix + n in known else n: t for n, t in without.items()}
+        assert without.keys() != within.keys()
+        for spelled in (without, within):
+            load_into(make(name)[0], rules, spelled)
 
 
 @pytest.mark.parametrize("name", family_names())

@@ -2,7 +2,7 @@
 
 import torch
 
-BASE = {"vocab_size": 53, "d_model": 24, "d_kv": 7, "d_ff": 37, "num_layers": 2, "num_decoder_layers": 3}
+BASE = {"vocab_size": 53, "d_model": 18, "d_kv": 5, "d_ff": 37, "num_layers": 2, "num_decoder_layers": 3}
 BASE |= {"num_heads": 3, "decoder_start_token_id": 0}
 GATED = {"feed_forward_proj": "gated-gelu"}
 # Every distance has a bucket of its own, or shares the last.
