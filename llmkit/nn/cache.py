@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from llmkit.errors import UsageError
-
-Pair = tuple[Tensor, Tensor]
+from llmkit.nn.memory import Pair, SegmentMemory
 
 
 class NoCache:
@@ -17,6 +16,9 @@ class NoCache:
 
     length = 0
     held = 0
+
+    def recall(self, layer: int, x: Tensor) -> Tensor:
+        return x
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
         return k, v
@@ -26,6 +28,9 @@ class NoCache:
 
     def extend_positions(self, positions: Tensor) -> Tensor:
         return positions
+
+    def extend_choices(self, layer: int, choices: Tensor) -> Tensor:
+        return choices
 
     def advance(self, tokens: int) -> None:
         pass
@@ -56,11 +61,16 @@ class KVCache:
         self._values: list[Tensor | None] = [None] * n_layers
         self._memory: list[Pair | None] = [None] * n_layers
         self._positions: Tensor | None = None
+        self._choices: dict[int, Tensor] = {}
 
     @property
     def held(self) -> int:
         """Tokens that the next query can attend besides itself."""
         return min(self._end, self.window - 1) if self.window < self.max_len else self._end
+
+    def recall(self, layer: int, x: Tensor) -> Tensor:
+        """What keys and values are made from: the new tokens alone, (batch, new, d_model), as the others' are kept."""
+        return x
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
         """Append k and v (batch, kv_heads, new, head_dim); returns views (batch, kv_heads, held + new, head_dim)."""
@@ -99,6 +109,15 @@ class KVCache:
         self._positions[:, self._end : self._end + new] = positions
         return self._positions[:, self._end - self.held : self._end + new]
 
+    def extend_choices(self, layer: int, choices: Tensor) -> Tensor:
+        """Append a whole number for each new token (batch, new), such as the expert it took in this layer; returns
+        those of the tokens in sight, (batch, held + new)."""
+        end = self._end + choices.shape[1]
+        if layer not in self._choices:
+            self._choices[layer] = choices.new_zeros(choices.shape[0], self._slots)
+        self._choices[layer][:, self._end : end] = choices
+        return self._choices[layer][:, self._end - self.held : end]
+
     def advance(self, tokens: int) -> None:
         """Count `tokens` as seen; called once per forward pass, after every layer has written."""
         self.length += tokens
@@ -125,6 +144,7 @@ class KVCache:
         self._memory = pairs
         if self._positions is not None:
             self._positions = self._positions.index_select(0, index)
+        self._choices = {layer: t.index_select(0, index) for layer, t in self._choices.items()}
         self.batch_size = index.shape[0]
 
     def _make_room(self, new: int) -> None:
@@ -145,8 +165,9 @@ class KVCache:
         self._keys = [moved(t, 2) for t in self._keys]
         self._values = [moved(t, 2) for t in self._values]
         self._positions = moved(self._positions, 1)
+        self._choices = {layer: fresh for layer, t in self._choices.items() if (fresh := moved(t, 1)) is not None}
         self._slots, self._end = slots, kept
 
 
 NO_CACHE = NoCache()
-Cache = KVCache | NoCache
+Cache = KVCache | SegmentMemory | NoCache
