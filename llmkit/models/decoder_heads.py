@@ -49,14 +49,19 @@ def decoder_model(
 
 
 def decoder_head_rules(
-    c: ModelConfig, *, labels: str = "score", token_labels: str = "score", span: str = "qa_outputs"
+    c: ModelConfig,
+    *,
+    words: str = "lm_head",
+    labels: str = "score",
+    token_labels: str = "score",
+    span: str = "qa_outputs",
 ) -> list[Rule | Ignore]:
-    """Weight rules of those heads; labels, token_labels, span: what the checkpoints call them."""
+    """Weight rules of those heads; words, labels, token_labels, span: what the checkpoints call them."""
     from llmkit.weights.rules import Alias, Rename
 
-    tied = Alias("lm_head.weight", "embeddings.token.weight")
+    tied = Alias(f"{words}.weight", "embeddings.token.weight")
     rules: dict[str, list[Rule | Ignore]] = {
-        "causal_lm": [tied if c.tie_embeddings else Rename("lm_head", "head.decoder")],
+        "causal_lm": [tied if c.tie_embeddings else Rename(words, "head.decoder")],
         "classification": [Rename(labels, "head.linear")],
         "token_classification": [Rename(token_labels, "head.linear")],
         "span": [Rename(span, "head.linear")],

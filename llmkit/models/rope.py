@@ -84,21 +84,25 @@ def _positive(value: object) -> bool:
 
 
 def rope_from_hf(r: HfConfig, *, theta: float = 10000.0) -> tuple[float, dict[str, Any]]:
-    """theta and scaling. transformers 5 writes one table `rope_parameters`; older files have `rope_theta` and a table
-    `rope_scaling`, which wins where both are. theta: what the family assumes when the file does not say."""
+    """theta and scaling of a family that rotates whole heads; theta: what it assumes when the file does not say."""
+    table = rope_table(r)
+    both = HfConfig({**r.raw, **table}, r.title)
+    if table.get("rope_type", table.get("type")) == "proportional":
+        table["partial_rotary_factor"] = both.number("partial_rotary_factor", default=1.0)
+    else:
+        both.refuse("partial_rotary_factor", 1, 1.0, because="this family rotates whole heads")
+    return float(both.number("rope_theta", default=theta)), table
+
+
+def rope_table(r: HfConfig) -> dict[str, Any]:
+    """Rotary settings as stored. transformers 5 writes one table `rope_parameters`; older files have `rope_theta` and
+    a table `rope_scaling`, which wins where both are."""
     key = "rope_scaling" if r.raw.get("rope_scaling") else "rope_parameters"
     table = r.get(key, default={})
     if not isinstance(table, Mapping):
         raise r.wrong(key, table, "a table")
     if any(isinstance(entry, Mapping) for entry in table.values()):
         raise r.wrong(key, table, "one table for all layers")
-    both = HfConfig({**r.raw, **table}, r.title)
-    scaling = dict(table)
-    if scaling.get("rope_type", scaling.get("type")) == "proportional":
-        scaling["partial_rotary_factor"] = both.number("partial_rotary_factor", default=1.0)
-    else:
-        both.refuse("partial_rotary_factor", 1, 1.0, because="this family rotates whole heads")
     outside = r.whole("original_max_position_embeddings", default=None)
-    if outside is not None:
-        scaling["original_max_position_embeddings"] = outside  # beside the table, it wins in transformers too
-    return float(both.number("rope_theta", default=theta)), scaling
+    # Beside the table, it wins in transformers too.
+    return {**table} if outside is None else {**table, "original_max_position_embeddings": outside}

@@ -7,11 +7,13 @@ Face stores weights). Angles are computed once per forward pass, in float32 what
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+Turn = Callable[[Tensor, Tensor, Tensor], Tensor]  # heads, cos, sin -> heads
 
 
 class Rotation(Protocol):
@@ -38,15 +40,16 @@ NO_ROTATION = NoRotation()
 class FixedRotation:
     """Angles depend on the position alone: keys are turned once and cached turned.
 
-    cos, sin: (batch or 1, seq, 1, head_dim); the first half of sin is negated, see `turn`.
+    cos, sin: (batch or 1, seq, 1, head_dim); the first half of sin is negated, see `turn`. turn: how heads are turned.
     """
 
-    def __init__(self, cos: Tensor, sin: Tensor) -> None:
+    def __init__(self, cos: Tensor, sin: Tensor, *, turn: Turn) -> None:
         self.cos = cos
         self.sin = sin
+        self.turn = turn
 
     def before_cache(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        return turn(q, self.cos, self.sin), turn(k, self.cos, self.sin)
+        return self.turn(q, self.cos, self.sin), self.turn(k, self.cos, self.sin)
 
     def after_cache(self, k: Tensor) -> Tensor:
         return k
@@ -59,21 +62,27 @@ class LateRotation(FixedRotation):
     context it was pretrained with. key_cos, key_sin: like cos and sin, for every key.
     """
 
-    def __init__(self, cos: Tensor, sin: Tensor, key_cos: Tensor, key_sin: Tensor) -> None:
-        super().__init__(cos, sin)
+    def __init__(self, cos: Tensor, sin: Tensor, key_cos: Tensor, key_sin: Tensor, *, turn: Turn) -> None:
+        super().__init__(cos, sin, turn=turn)
         self.key_cos = key_cos.transpose(1, 2)  # cached keys have their heads in front of the sequence
         self.key_sin = key_sin.transpose(1, 2)
 
     def before_cache(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        return turn(q, self.cos, self.sin), k
+        return self.turn(q, self.cos, self.sin), k
 
     def after_cache(self, k: Tensor) -> Tensor:
-        return turn(k, self.key_cos, self.key_sin)
+        return self.turn(k, self.key_cos, self.key_sin)
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs (j, j + half) of the last dimension; sin carries the sign, so a roll replaces negate-and-join."""
     return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+
+
+def turn_first(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate as many numbers of each head as there are angles; the others stay as they are."""
+    width = cos.shape[-1]
+    return torch.cat((turn(x[..., :width], cos, sin), x[..., width:]), -1)
 
 
 class NoRotary:
@@ -89,6 +98,8 @@ class Rotary:
     theta: base of the wavelengths. scaling: a table {'rope_type': kind, ...} as llmkit.models.rope leaves it.
     max_seq_len: the context the model is made for; what "beyond" means to the dynamic kind.
     """
+
+    turn: Turn = staticmethod(turn)
 
     def __init__(
         self, head_dim: int, *, theta: float = 10000.0, scaling: Mapping[str, Any] | None = None, max_seq_len: int
@@ -106,8 +117,8 @@ class Rotary:
         frequencies = self._at_length(positions)
         cos, sin = self._angles(positions, frequencies, dtype)
         if not self.changes_with_length:
-            return FixedRotation(cos, sin)
-        return LateRotation(cos, sin, *self._angles(key_positions, frequencies, dtype))
+            return FixedRotation(cos, sin, turn=self.turn)
+        return LateRotation(cos, sin, *self._angles(key_positions, frequencies, dtype), turn=self.turn)
 
     def _at_length(self, positions: Tensor) -> Tensor:
         """Frequencies (head_dim / 2,) for a text that reaches the largest of the positions."""
@@ -123,6 +134,15 @@ class Rotary:
         angles = positions[..., None].float() * frequencies
         cos, sin = angles.cos() * self.magnitude, angles.sin() * self.magnitude
         return torch.cat((cos, cos), -1).to(dtype)[:, :, None], torch.cat((-sin, sin), -1).to(dtype)[:, :, None]
+
+
+class PartialRotary(Rotary):
+    """Rotary positions for the first numbers of each head only (GPT-J, GPT-NeoX).
+
+    head_dim: how many; an odd number is rounded up to whole pairs, but wavelengths follow from the number itself.
+    """
+
+    turn: Turn = staticmethod(turn_first)
 
 
 def _plain(head_dim: int, theta: float, device: torch.device | str = "cpu") -> Tensor:

@@ -52,15 +52,16 @@ class NormedResidual(Residual):
 
 
 class Normed(nn.Module):
-    """body(norm(x)): a branch with a norm of its own, inside `Parallel`."""
+    """dropout(body(norm(x))): a branch with a norm of its own, inside `Parallel`."""
 
-    def __init__(self, norm: nn.Module, body: nn.Module) -> None:
+    def __init__(self, norm: nn.Module, body: nn.Module, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm = norm
         self.body = body
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
-        return self.body(self.norm(x), ctx)
+        return self.dropout(self.body(self.norm(x), ctx))
 
 
 class Parallel(nn.ModuleDict):
