@@ -23,13 +23,14 @@ class Rule:
     """theirs <-> ours, unchanged; the base of the other rules.
 
     prefix: what Hugging Face puts before the name when a head sits on the base model ("bert."). Files with and without
-    are read; `write_prefix` says which is written.
+    are read, and those with a prefix in `also_read`; `write_prefix` says which is written.
     """
 
     theirs: str
     ours: str
     prefix: str = field(default="", kw_only=True)
     write_prefix: bool = field(default=True, kw_only=True)
+    also_read: tuple[str, ...] = field(default=(), kw_only=True)
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -49,7 +50,7 @@ class Rule:
     def spellings(self, name: str) -> list[str]:
         """Ways a checkpoint may spell a tensor, the one we write first."""
         both = [self.prefix + name, name] if self.write_prefix else [name, self.prefix + name]
-        return both if self.prefix else [name]
+        return [*(both if self.prefix else [name]), *(prefix + name for prefix in self.also_read)]
 
     def join(self, tensors: Sequence[Tensor]) -> Tensor:
         """Checkpoint tensors, in the order of `match`, to our parameter."""
@@ -95,6 +96,34 @@ class JoinRows(Rule):
 
 
 @dataclass(frozen=True)
+class StackExperts(Rule):
+    """One matrix per expert, or several of equal height one below the other, to one tensor (n_experts, rows, columns).
+
+    theirs: what comes before the part's name, with `{e}` for the expert's number. Ours is a tensor's whole name.
+    """
+
+    n_experts: int = field(kw_only=True)
+    parts: tuple[str, ...] = field(kw_only=True)
+
+    def match(self, name: str) -> list[str] | None:
+        found = self._pattern.fullmatch(name)
+        if found is None:
+            return None
+        numbers = {key: value for key, value in found.groupdict().items() if key != "leaf"}
+        return [stem.format(**numbers, e=e) + ".weight" for e in range(self.n_experts) for stem in self.stems()]
+
+    def stems(self) -> Sequence[str]:
+        return [f"{self.theirs}{part}" for part in self.parts]
+
+    def join(self, tensors: Sequence[Tensor]) -> Tensor:
+        n = len(self.parts)
+        return torch.stack([torch.cat(list(tensors[i : i + n])) for i in range(0, len(tensors), n)])
+
+    def split(self, value: Tensor) -> list[Tensor]:
+        return [part for expert in value.unbind() for part in expert.chunk(len(self.parts))]
+
+
+@dataclass(frozen=True)
 class Regroup(Rule):
     """Rows stored group by group (all of head 0, then all of head 1 ...) to rows kept part by part (all q, all k, ...).
 
@@ -133,10 +162,12 @@ class Alias(Rule):
     """A second name under which the checkpoint may also hold our parameter (tied weights).
 
     Where both are stored they must be equal, or the file would mean another model than we build; not so when
-    `may_differ`, for a tensor that is stored but not used. `written`: whether we store it too.
+    `may_differ`, for a tensor that is stored but not used. `written`: whether we store it too. `stands_in`: used
+    all the same where only it is stored.
     """
 
     may_differ: bool = field(default=False, kw_only=True)
+    stands_in: bool = field(default=False, kw_only=True)
     written: bool = field(default=False, kw_only=True)
 
 
@@ -165,9 +196,16 @@ class Ignore:
         return re.fullmatch(f"(?:{re.escape(self.prefix)})?{pattern}", name) is not None
 
 
-def under(prefix: str, rules: Sequence[Rule | Ignore], *, write: bool) -> list[Rule | Ignore]:
-    """The rules for a base model that a checkpoint may hold with or without `prefix`; `write`: with, when saving."""
+def under(
+    prefix: str, rules: Sequence[Rule | Ignore], *, write: bool, also: tuple[str, ...] = ()
+) -> list[Rule | Ignore]:
+    """The rules for a base model that a checkpoint may hold with or without `prefix`; `write`: with, when saving.
+
+    also: further prefixes that are read, where the classes for some heads have a name of their own for the base model.
+    """
     return [
-        replace(rule, prefix=prefix) if isinstance(rule, Ignore) else replace(rule, prefix=prefix, write_prefix=write)
+        replace(rule, prefix=prefix)
+        if isinstance(rule, Ignore)
+        else replace(rule, prefix=prefix, write_prefix=write, also_read=also)
         for rule in rules
     ]
