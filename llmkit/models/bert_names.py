@@ -98,8 +98,9 @@ def output_layer_rules(c: ModelConfig, theirs: str) -> list[Rule | Ignore]:
             Alias(theirs + "decoder.weight", "embeddings.token.weight"),
             Alias(theirs + "decoder.bias", "head.decoder.bias"),
         ]
-    # Untied, transformers keeps a second bias that it stores but never adds.
+    # Untied, transformers keeps a second bias that it stores but never adds; before version 5 both were one, which its
+    # files hold under the second's name.
     return [
         Rename(theirs + "decoder", "head.decoder"),
-        Alias(theirs + "bias", "head.decoder.bias", may_differ=True, written=True),
+        Alias(theirs + "bias", "head.decoder.bias", may_differ=True, stands_in=True, written=True),
     ]

@@ -134,7 +134,7 @@ def _rule_for(rules: Rules, name: str) -> tuple[Rule, list[str]]:
 def _by_alias(rules: Rules, name: str, stored: _Stored) -> tuple[list[str | None], Rule] | None:
     """The other name of a tied weight, where only that is stored."""
     for rule in rules:
-        if isinstance(rule, Alias) and not rule.may_differ:
+        if isinstance(rule, Alias) and (rule.stands_in or not rule.may_differ):
             found = [stored.find(rule.spellings(w)) for w in rule.match(name) or ()]
             if found and None not in found:
                 return found, rule

@@ -63,7 +63,10 @@ def more_from_hf(r: HfConfig) -> dict[str, Any]:
     pad = r.raw.get("pad_token_id", TOKEN_IDS["pad_token_id"])
     if not isinstance(pad, int) or isinstance(pad, bool) or pad < 0:
         raise r.wrong("pad_token_id", pad, "a token id, because positions are counted by it")
-    return {"max_seq_len": r.whole("max_position_embeddings", default=512) - pad - 1}
+    rows = r.whole("max_position_embeddings", default=512)
+    if rows < pad + 2:
+        raise r.wrong("max_position_embeddings", rows, f"more than {pad + 1}, the rows before the first position")
+    return {"max_seq_len": rows - pad - 1}
 
 
 def more_to_hf(c: RobertaConfig) -> dict[str, object]:
