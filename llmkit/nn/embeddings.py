@@ -53,18 +53,31 @@ class LearnedPositions(Embedding):
         return super().forward(positions + self.offset)
 
 
+class ClampedPositions(LearnedPositions):
+    """All positions beyond the table share its last row, so that a text may be of any length (ProphetNet's encoder)."""
+
+    def __init__(self, max_seq_len: int, d_model: int, *, offset: int = 0) -> None:
+        super().__init__(max_seq_len, d_model, offset=offset)
+        self.last = max_seq_len - 1
+        self.limit = sys.maxsize
+
+    def forward(self, positions: Tensor, segments: Tensor | None = None) -> Tensor:
+        return super().forward(positions.clamp(max=self.last))
+
+
 class SinusoidalPositions(nn.Module):
     """Sines, then cosines, of the position at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017).
 
     The paper takes them in turns; the two layouts differ by an order of coordinates that training never sees. limit:
-    the longest sequence it may be asked for.
+    the longest sequence it may be asked for. dtype: of the angles. At position 1000, a float32 angle is already wrong
+    in the fourth place of its sine; models that were trained on such angles (CTRL) still need just those.
     """
 
-    def __init__(self, d_model: int, *, limit: int) -> None:
+    def __init__(self, d_model: int, *, limit: int, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
         self.limit = limit
-        half = torch.arange((d_model + 1) // 2, dtype=torch.float64, device="cpu")
-        self.frequencies = 10000.0 ** (-2 * half / d_model)
+        half = torch.arange((d_model + 1) // 2, dtype=dtype, device="cpu")
+        self.frequencies = 1.0 / 10000.0 ** (2 * half / d_model)
         self.n_cosines = d_model // 2
         self._tables: dict[torch.device, Tensor] = {}
 
@@ -72,8 +85,7 @@ class SinusoidalPositions(nn.Module):
         longest = int(positions.max()) + 1 if positions.device.type == "cpu" else self.limit
         table = self._tables.get(positions.device)
         if table is None or len(table) < longest:
-            # In float64: at position 1000, a float32 angle is already wrong in the fourth place of its sine.
-            angles = torch.arange(longest, dtype=torch.float64, device="cpu")[:, None] * self.frequencies
+            angles = torch.arange(longest, dtype=self.frequencies.dtype, device="cpu")[:, None] * self.frequencies
             table = torch.cat([angles.sin(), angles.cos()[:, : self.n_cosines]], -1).float().to(positions.device)
             self._tables[positions.device] = table
         return table[positions.clamp(min=0)]
@@ -109,7 +121,7 @@ class RoundedScale(Scale):
     """x times a constant that is rounded to the dtype of x first: in bfloat16, sqrt(3072) is 55.5, not 55.43."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.tensor(self.factor, dtype=x.dtype, device=x.device)
+        return x * torch.tensor(self.factor, dtype=x.dtype, device="cpu")  # a CUDA scalar would cost a copy
 
 
 class Embeddings(nn.Module):
