@@ -3,6 +3,8 @@
 CASES there: name -> (class to build, arguments of its config) or (class, arguments, options). Options of a case:
     seq: length of its texts, 13 unless said (beyond a window, beyond the buckets of a relative position, ...)
     extra: called with (generator, batch); what it returns is added to the arguments both models get
+    real: called with the batch; which of the scores count, where there are not as many as tokens
+    idle: pattern of names of parameters that cannot reach the scores
     paddings: sides that padding may be on, ("right", "left") unless the family cannot be padded so
 The class is a name in transformers, or, where transformers has no such model, a class with the same methods.
 Further names a file may define:
@@ -30,7 +32,7 @@ CASES = {name: module.CASES for name, module in MODULES.items()}
 def options(name, case):
     """The options of a case, defaults filled in."""
     given = CASES[name][case][2] if len(CASES[name][case]) > 2 else {}
-    return {"seq": 13, "extra": None, "paddings": ("right", "left")} | given
+    return {"seq": 13, "extra": None, "real": None, "idle": "", "paddings": ("right", "left")} | given
 
 
 def vocab(name):
