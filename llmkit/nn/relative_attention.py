@@ -73,6 +73,11 @@ class DistanceSinusoids(nn.Module):
         self.signs = torch.tensor([1.0, -1.0] if mirrored else [1.0], device="cpu")
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def directions(self) -> int:
+        """Equal parts of a batch that are read in directions of their own."""
+        return len(self.signs)
+
     def counted(self, queries: int, keys: int, *, causal: bool, like: Tensor) -> Counted:
         """Of the last `queries` of `keys` tokens; like: gives dtype and device."""
         # One distance more than there are: `lay` needs the room.
@@ -93,7 +98,7 @@ class DistanceSinusoids(nn.Module):
         return sinusoids
 
     def extra_repr(self) -> str:
-        return f"clamp={self.clamp}, directions={len(self.signs)}"
+        return f"clamp={self.clamp}, directions={self.directions}"
 
 
 class OneSegment:
