@@ -101,6 +101,26 @@ def tower_rules(c: T5LikeConfig, theirs: str, ours: str, ffn: list[tuple[str, st
     return rules
 
 
+def table_rules(*, shared: bool, encoder: str) -> list[Rule | Ignore]:
+    """The token tables: one, which files keep under up to three names, or one for each tower. encoder: "encoder.", or
+    "" for a model that is the encoder alone."""
+    from llmkit.weights.rules import Alias, Rename
+
+    ours = encoder + "embeddings.token"
+    if shared:
+        return [
+            Rename("shared", ours),
+            Alias("encoder.embed_tokens.weight", ours + ".weight"),
+            Alias("decoder.embed_tokens.weight", ours + ".weight"),
+        ]
+    return [
+        Rename("encoder.embed_tokens", ours),
+        Rename("decoder.embed_tokens", "decoder.embeddings.token"),
+        # Untied, transformers keeps a third table that it stores but never reads.
+        Alias("shared.weight", ours + ".weight", may_differ=True, written=True),
+    ]
+
+
 def unread(rules: list[Rule | Ignore]) -> list[Rule | Ignore]:
     """The same tensors where nothing is made of them: an encoder opened from a file that holds both towers."""
     from llmkit.weights.rules import Ignore, Rule

@@ -54,6 +54,10 @@ class SegmentMemory:
     def remember(self, layer: int, make: Callable[[], Pair]) -> Pair:
         return make()
 
+    def extend_choices(self, layer: int, choices: Tensor) -> Tensor:
+        """Choices of the new tokens alone (batch, new): those of segments before are not remembered."""
+        return choices
+
     def extend_positions(self, positions: Tensor) -> Tensor:
         """Positions (batch or 1, seq) behind those of the tokens held, which stand right before the segment."""
         before = torch.arange(-self.held, 0, device=positions.device)

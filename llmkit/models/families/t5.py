@@ -21,6 +21,7 @@ from llmkit.models.t5_names import (
     T5LikeConfig,
     attention_dropout_from_hf,
     attention_dropout_to_hf,
+    table_rules,
     tower_rules,
     unread,
 )
@@ -97,16 +98,13 @@ def weight_rules(c: T5Config) -> list[Rule | Ignore]:
     names = {"wi_0": "gate", "wi_1": "up"} if c.gated else {"wi": "up"}
     ffn = [(f"DenseReluDense.{theirs}", ours) for theirs, ours in {**names, "wo": "down"}.items()]
     encoder = "" if c.head in ENCODER_ONLY else "encoder."
-    table = encoder + "embeddings.token"
     decoder = tower_rules(c, "decoder.", "decoder.", ffn)
     base: list[Rule | Ignore] = [
-        Rename("shared", table),
-        Alias("encoder.embed_tokens.weight", table + ".weight"),
-        Alias("decoder.embed_tokens.weight", table + ".weight"),
+        *table_rules(shared=True, encoder=encoder),
         *tower_rules(c, "encoder.", encoder, ffn),
         *(decoder if encoder else unread([*decoder, Rename("lm_head", "")])),
     ]
-    tied = Alias("lm_head.weight", table + ".weight")
+    tied = Alias("lm_head.weight", "encoder.embeddings.token.weight")
     # Files without one mean a copy of the embedding: transformers 5 ties whatever the file does not keep apart.
     own = OrElse("lm_head.weight", "head.decoder.weight", otherwise="shared.weight")
     heads: dict[str, list[Rule | Ignore]] = {
