@@ -147,7 +147,7 @@ class TwoStreamModel(EncoderModel):
         token_type_ids: Tensor | None = None,
         *,
         position_ids: Tensor | None = None,
-        cache: SegmentMemory | None = None,  # type: ignore[override]  # keys ahead cannot be kept
+        cache: KVCache | SegmentMemory | None = None,
         memory: Memory | None = None,
         perm_mask: Tensor | None = None,
         target_mapping: Tensor | None = None,
@@ -156,8 +156,8 @@ class TwoStreamModel(EncoderModel):
 
         attention_mask: (batch, seq), of this segment; what `cache` remembers may always be attended. perm_mask:
         (batch, seq, seq), above 0 where token i may not attend to token j. target_mapping: (batch, places, seq), 1
-        where the word to be guessed at a place stands. The words always see themselves, whatever perm_mask says of them;
-        for places it decides, so it must hide each word from the place that guesses it.
+        where the word to be guessed at a place stands. Words always see themselves, whatever perm_mask says; for places
+        it decides, so it must hide each word from the place that guesses it.
         """
         kept: Cache = NO_CACHE if cache is None else cache
         queries = input_ids.shape[1]

@@ -13,7 +13,7 @@ from llmkit.weights.rules import Rule
 
 @dataclass(frozen=True)
 class JoinHeads(Rule):
-    """Tensors (d_model, heads, head_dim), one after the other, to one linear weight (parts * heads * head_dim, d_model).
+    """Tensors (d_model, heads, head_dim), one after the other, to a linear weight (parts * heads * head_dim, d_model).
 
     Patterns name whole tensors; parts: what follows `theirs`.
     """

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.errors import UsageError
-from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
+from llmkit.models.config import ACTIVATIONS, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Fixed, Key
+from llmkit.models.relative_names import RelativeConfig
 
 if TYPE_CHECKING:
     from llmkit.models.relative_shells import RecurrentDecoder
@@ -28,26 +28,19 @@ HEADS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerXlConfig(ModelConfig):
+class TransformerXlConfig(RelativeConfig):
     """Sizes of a Transformer-XL; defaults are those of the paper's base model."""
 
     max_seq_len: int = setting(2048, low=1, high=2**24, help="longest text read at once, in tokens; nothing limits it")
     mem_len: int = setting(150, low=1, high=2**24, help="tokens of earlier segments that each layer remembers")
     same_length: bool = setting(False, help="every token sees mem_len tokens, itself included, wherever it stands")
-    clamp_len: int = setting(0, low=0, high=2**24, help="greater distances count as this one; 0: all are told apart")
     share_biases: bool = setting(False, help="all layers share the biases beside the query")
     activation: str = setting("relu", choices=ACTIVATIONS, help="activation of the feed-forward layer")
-    dropout: float = setting(0.1, low=0.0, high=1.0, help="dropout of embeddings, distances and branches")
     init_std: float = setting(0.02, low=0.0, high=1.0, help="standard deviation of fresh weights")
     head: str = setting("causal_lm", help="what is computed from the hidden states")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
     FREE: ClassVar[tuple[str, ...]] = ("head_dim",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.d_model % 2:
-            raise UsageError(f"d_model is {self.d_model}; distances are pairs of sine and cosine, so it must be even")
 
 
 KEYS = {

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.errors import UsageError
-from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
+from llmkit.models.config import ACTIVATIONS, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Fixed, HfConfig, Key
+from llmkit.models.relative_names import RelativeConfig
 
 if TYPE_CHECKING:
     from llmkit.models.relative_shells import TwoStreamModel
@@ -27,25 +27,19 @@ HEADS = {
     "span": "XLNetForQuestionAnsweringSimple",
     "backbone": "XLNetModel",
 }
+PLACES = ("first", "last", "mean", "cls_index")
 
 
 @dataclass(frozen=True, kw_only=True)
-class XlnetConfig(ModelConfig):
+class XlnetConfig(RelativeConfig):
     """Sizes of an XLNet; defaults are the published models' rates."""
 
-    max_seq_len: int = setting(512, low=1, high=2**24, help="longest text in training, in tokens; nothing limits it")
     norm_eps: float = setting(1e-12, low=0.0, high=1.0, help="added to the variance inside norms")
-    dropout: float = setting(0.1, low=0.0, high=1.0, help="dropout of embeddings, distances and branches")
     attention_dropout: float = setting(0.1, low=0.0, high=1.0, help="dropout of attention weights")
     attention: str = setting("bi", choices=("bi", "uni"), help="bi: both ways; uni: left to right")
-    mem_len: int = setting(512, low=0, high=2**24, help="tokens of earlier segments that a memory keeps; 0: all")
     reuse_len: int = setting(0, low=0, high=2**24, help="first tokens of a segment that a memory takes in; 0: all")
-    same_length: bool = setting(False, help="left to right, every token sees as many tokens as the first")
-    clamp_len: int = setting(0, low=0, high=2**24, help="greater distances count as this one; 0: all are told apart")
     two_directions: bool = setting(False, help="the second half of every batch is read backwards")
-    summary: str = setting(
-        "last", choices=("first", "last", "mean", "cls_index"), help="which hidden state stands for a whole text"
-    )
+    summary: str = setting("last", choices=PLACES, help="which hidden state stands for a whole text")
     summary_layer: bool = setting(True, help="a dense layer between that state and the classifier")
     summary_activation: str = setting("tanh", choices=("", *ACTIVATIONS), help="its activation; empty: none")
     summary_dropout: float = setting(0.0, low=0.0, high=1.0, help="dropout before that layer")
@@ -53,11 +47,6 @@ class XlnetConfig(ModelConfig):
     head: str = setting("permutation_lm", help="what is computed from the hidden states")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.d_model % 2:
-            raise UsageError(f"d_model is {self.d_model}; distances are pairs of sine and cosine, so it must be even")
 
 
 KEYS = {
@@ -127,7 +116,7 @@ def build(c: XlnetConfig) -> TwoStreamModel:
         act = FUNCTIONS.get(c.summary_activation, linear)
         layer = HiddenLayer(c.d_model, act, dropout=c.summary_dropout)
         if not c.summary_layer:
-            layer.dense = nn.Identity()
+            layer.add_module("dense", nn.Identity())
         return Decision(c.d_model, len(c.labels), pool=layer, dropout=c.classifier_dropout)
 
     embeddings = Embeddings(c.vocab_size, c.d_model, dropout=c.dropout)
@@ -183,10 +172,7 @@ def weight_rules(c: XlnetConfig) -> list[Rule | Ignore]:
     words: list[Rule | Ignore] = [Rename("lm_loss.bias", "head.decoder.bias"), tied]
     heads: dict[str, list[Rule | Ignore]] = {
         "permutation_lm": words if c.tie_embeddings else [Rename("lm_loss", "head.decoder")],
-        "classification": [
-            Rename("sequence_summary.summary", "head.pool.dense"),
-            Rename("logits_proj", "head.linear"),
-        ],
+        "classification": [Rename("sequence_summary.summary", "head.pool.dense"), Rename("logits_proj", "head.linear")],
         "token_classification": [Rename("classifier", "head.linear")],
         "span": [Rename("qa_outputs", "head.linear")],
         "backbone": [],
