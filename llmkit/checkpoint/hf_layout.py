@@ -64,8 +64,8 @@ def read_model(
         target = _with_head(config, head, labels)
         with open_shards(directory) as shards:
             n_tensors = sum(len(shard.header.tensors) for shard in shards)
-            if n_tensors < config.n_layers:  # before a thousand layers are built for a file with three tensors
-                raise InputRefused(f"{directory}: {n_tensors} tensors cannot be {config.n_layers} layers")
+            if n_tensors < config.n_stored_blocks:  # before a thousand layers are built for a file with three tensors
+                raise InputRefused(f"{directory}: {n_tensors} tensors cannot be {config.n_stored_blocks} layers")
             model = _build(directory, family, config, target, shards, device, dtype, notice)
         verification.finish()
     return model.eval()

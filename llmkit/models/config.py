@@ -110,6 +110,11 @@ class ModelConfig:
             raise UsageError(f"d_model is {self.d_model}; it must be a multiple of n_heads, which is {self.n_heads}")
 
     @property
+    def n_stored_blocks(self) -> int:
+        """Blocks with weights of their own; fewer than n_layers where layers share them."""
+        return self.n_layers
+
+    @property
     def stop_ids(self) -> tuple[int, ...]:
         """Every id that ends a text."""
         return (*(() if self.eos_id is None else (self.eos_id,)), *self.extra_eos_ids)

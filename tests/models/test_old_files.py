@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from llmkit.checkpoint.hf_layout import read_model, write_model
 from llmkit.errors import InputRefused
 from llmkit.models.registry import load_family
 from llmkit.weights.convert import export, load_into
@@ -17,7 +18,7 @@ PREFIXES = {name: f"{name.removeprefix('xlm_')}." for name in FAMILIES}
 def model(name, head="masked_lm", **more):
     family = load_family(name)
     torch.manual_seed(0)
-    made = family.build(family.config_class(**SIZES, head=head, **more))
+    made = family.build(family.config_class(**(SIZES | more), head=head))
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_()
@@ -117,3 +118,10 @@ def test_a_shared_block_is_one_object():
     one, other, *_ = blocks = list(made.stack.blocks)
     assert [blocks.index(block) for block in blocks] == [0, 1, 0, 1, 4, 5]
     assert one is not other
+
+
+def test_a_block_that_many_layers_share_is_stored_once(tmp_path):
+    made, rules = model("albert", n_layers=60)
+    assert len(export(made, rules)) < 60
+    write_model(tmp_path, made)
+    assert len(set(read_model(tmp_path).stack.blocks)) == 1

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.errors import InputRefused
 from llmkit.models.bert_names import KEYS, BertLikeConfig, embedding_rules, output_layer_rules
 from llmkit.models.config import ACTIVATIONS, setting
 from llmkit.models.family import Family, Kind
@@ -51,6 +50,10 @@ class AlbertConfig(BertLikeConfig):
             object.__setattr__(self, "n_groups", self.n_layers)
 
     @property
+    def n_stored_blocks(self) -> int:
+        return self.n_groups * self.group_blocks
+
+    @property
     def groups(self) -> list[int]:
         """Which group each layer belongs to."""
         # In floats, as everywhere that these models were trained: it decides where a layer on a boundary goes.
@@ -60,7 +63,7 @@ class AlbertConfig(BertLikeConfig):
 def more_from_hf(r: HfConfig) -> dict[str, Any]:
     groups, layers = r.whole("num_hidden_groups", default=1), r.whole("num_hidden_layers", default=12)
     if groups > layers:
-        raise InputRefused(f"config.json: 'num_hidden_groups' is {groups}; it must be at most {layers}, the layers")
+        raise r.wrong("num_hidden_groups", groups, f"at most {layers}, the number of layers")
     return {}
 
 
