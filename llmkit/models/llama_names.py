@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.errors import UsageError
 from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
 from llmkit.models.hf_config import Fixed, HfConfig, Key
-from llmkit.models.rope import rope_from_hf, standard_scaling
+from llmkit.models.rope import RotaryConfig, rope_from_hf, rope_to_hf
 
 if TYPE_CHECKING:
     from llmkit.weights.rules import Ignore, Rule
 
 
 @dataclass(frozen=True, kw_only=True)
-class LlamaLikeConfig(ModelConfig):
-    """Settings that all of them store; defaults are LLaMA's.
-
-    rope_scaling is the table that config.json stores, e.g. {rope_type: linear, factor: 2}.
-    """
+class LlamaLikeConfig(RotaryConfig):
+    """Settings that all of them store; defaults are LLaMA's."""
 
     max_seq_len: int = setting(2048, low=1, high=2**24, help="longest sequence, in tokens")
     activation: str = setting("silu", choices=ACTIVATIONS, help="activation of the feed-forward gate")
     norm_eps: float = setting(1e-6, low=0.0, high=1.0, help="added to the mean square inside norms")
     tie_embeddings: bool = setting(False, help="the output layer shares the embedding matrix")
-    rope_theta: float = setting(10000.0, low=1.0, high=1e12, help="base of the rotary wavelengths")
-    rope_scaling: Mapping[str, Any] | None = setting(None, help="how rotary positions are stretched; none: not at all")
     classifier_dropout: float | None = setting(None, low=0.0, high=1.0, help="dropout before the token classifier")
     head: str = setting("causal_lm", help="what is computed from the hidden states")
 
     FREE: ClassVar[tuple[str, ...]] = ("n_kv_heads", "head_dim")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.head_dim % 2:
-            raise UsageError(f"head_dim is {self.head_dim}; rotary positions turn pairs, so it must be even")
-        if self.rope_scaling is not None and not isinstance(self.rope_scaling, Mapping):
-            raise UsageError(f"rope_scaling is {self.rope_scaling!r}; it must be a table with 'rope_type'")
-        scaling = standard_scaling(self.rope_scaling, head_dim=self.head_dim, max_seq_len=self.max_seq_len)
-        object.__setattr__(self, "rope_scaling", scaling)
 
     @property
     def head_dropout(self) -> float:
@@ -82,9 +66,8 @@ def more_from_hf(r: HfConfig, *, theta: float = 10000.0) -> dict[str, Any]:
 
 
 def more_to_hf(c: LlamaLikeConfig) -> dict[str, object]:
-    rope = {"rope_type": "default", "rope_theta": c.rope_theta} | dict(c.rope_scaling or {})
     # The papers train without dropout; when a recipe wants it, it must survive a save. transformers ignores the key.
-    return {"rope_parameters": rope} | ({"hidden_dropout_prob": c.dropout} if c.dropout else {})
+    return rope_to_hf(c) | ({"hidden_dropout_prob": c.dropout} if c.dropout else {})
 
 
 def base_rules(c: ModelConfig) -> list[Rule | Ignore]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from llmkit.errors import UsageError
+from llmkit.models.config import ModelConfig, setting
 from llmkit.models.hf_config import HfConfig
 from llmkit.suggest import did_you_mean
 
@@ -25,6 +27,32 @@ ROPE_KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 _WITH_ORIGINAL = ("yarn", "longrope", "llama3")
 _ORIGINAL = "original_max_position_embeddings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotaryConfig(ModelConfig):
+    """Settings of families with rotary positions.
+
+    rope_scaling is the table that config.json stores, e.g. {rope_type: linear, factor: 2}.
+    """
+
+    rope_theta: float = setting(10000.0, low=1.0, high=1e12, help="base of the rotary wavelengths")
+    rope_scaling: Mapping[str, Any] | None = setting(None, help="how rotary positions are stretched; none: not at all")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        in_pairs = (self.rotary_width + 1) // 2 * 2
+        if in_pairs > self.head_dim:
+            raise UsageError(f"head_dim is {self.head_dim}; rotary positions turn pairs, so it must be even")
+        if self.rope_scaling is not None and not isinstance(self.rope_scaling, Mapping):
+            raise UsageError(f"rope_scaling is {self.rope_scaling!r}; it must be a table with 'rope_type'")
+        scaling = standard_scaling(self.rope_scaling, head_dim=in_pairs, max_seq_len=self.max_seq_len)
+        object.__setattr__(self, "rope_scaling", scaling)
+
+    @property
+    def rotary_width(self) -> int:
+        """How many numbers of each head are turned, before rounding up to pairs."""
+        return self.head_dim
 
 
 def standard_scaling(scaling: Mapping[str, object] | None, *, head_dim: int, max_seq_len: int) -> dict[str, Any] | None:
@@ -106,3 +134,9 @@ def rope_table(r: HfConfig) -> dict[str, Any]:
     outside = r.whole("original_max_position_embeddings", default=None)
     # Beside the table, it wins in transformers too.
     return {**table} if outside is None else {**table, "original_max_position_embeddings": outside}
+
+
+def rope_to_hf(c: RotaryConfig, **more: object) -> dict[str, object]:
+    """The table that transformers 5 reads; more: further entries, where the scaling has none of that name."""
+    table = {"rope_type": "default", "rope_theta": c.rope_theta, **more} | dict(c.rope_scaling or {})
+    return {"rope_parameters": table}

@@ -49,6 +49,18 @@ class Alibi(nn.Module):
         return f"heads={len(self.slopes)}"
 
 
+class CoarseAlibi(Alibi):
+    """ALiBi as models trained in bfloat16 know it: slopes, and their products with the key's position, rounded to it.
+
+    Adding a number per key is the same to softmax as falling off with distance, but not the rounding: from position
+    256 on, neighbouring keys share one number. Shape: (batch or 1, heads, 1, keys).
+    """
+
+    def forward(self, positions: Tensor, key_positions: Tensor, dtype: torch.dtype) -> Tensor:
+        slopes = self.slopes.to(key_positions.device, torch.bfloat16)[None, :, None, None]
+        return (slopes * key_positions[:, None, None]).to(dtype) * self.scale
+
+
 class RelativeBias(nn.Module):
     """A learned number for each head and each bucket of distances, shared by all layers of a stack (T5, Raffel 2020).
 

@@ -7,16 +7,14 @@ a checkpoint layout that keeps query, key and value of one head together; an out
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.errors import UsageError
-from llmkit.models.config import ModelConfig, setting
+from llmkit.models.config import setting
 from llmkit.models.decoder_heads import decoder_head_rules, decoder_model
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Fixed, HfConfig, Key
-from llmkit.models.rope import rope_table, standard_scaling
+from llmkit.models.rope import RotaryConfig, rope_table, rope_to_hf
 
 if TYPE_CHECKING:
     from llmkit.models.shells import DecoderModel
@@ -32,32 +30,21 @@ HEADS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class GptNeoXConfig(ModelConfig):
-    """Sizes of a GPT-NeoX. `rope_scaling` is the table that config.json stores, e.g. {rope_type: linear, factor: 2}."""
+class GptNeoXConfig(RotaryConfig):
+    """Sizes of a GPT-NeoX, and how its branches are joined."""
 
     max_seq_len: int = setting(2048, low=1, high=2**24, help="longest sequence, in tokens")
     tie_embeddings: bool = setting(False, help="the output layer shares the embedding matrix")
     parallel_residual: bool = setting(True, help="attention and feed-forward layer read the same input")
     rotary_share: float = setting(0.25, low=0.0, high=1.0, help="share of each head that rotary positions turn")
-    rope_theta: float = setting(10000.0, low=1.0, high=1e12, help="base of the rotary wavelengths")
-    rope_scaling: Mapping[str, Any] | None = setting(None, help="how rotary positions are stretched; none: not at all")
     attention_bias: bool = setting(True, help="biases in the attention projections")
     classifier_dropout: float = setting(0.1, low=0.0, high=1.0, help="dropout before the token classifier")
     head: str = setting("causal_lm", help="what is computed from the hidden states")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        pairs = (self.rotary_width + 1) // 2
-        if 2 * pairs > self.head_dim:
-            raise UsageError(f"head_dim is {self.head_dim}; rotary positions turn pairs, so it must be even")
-        scaling = standard_scaling(self.rope_scaling, head_dim=2 * pairs, max_seq_len=self.max_seq_len)
-        object.__setattr__(self, "rope_scaling", scaling)
-
     @property
     def rotary_width(self) -> int:
-        """How many numbers of each head are turned, before rounding up to pairs."""
         return int(self.head_dim * self.rotary_share)
 
 
@@ -97,8 +84,7 @@ def more_from_hf(r: HfConfig) -> dict[str, Any]:
 
 
 def more_to_hf(c: GptNeoXConfig) -> dict[str, object]:
-    rope = {"rope_type": "default", "rope_theta": c.rope_theta, "partial_rotary_factor": c.rotary_share}
-    return {"rope_parameters": rope | dict(c.rope_scaling or {})}
+    return rope_to_hf(c, partial_rotary_factor=c.rotary_share)
 
 
 def build(c: GptNeoXConfig) -> DecoderModel:
