@@ -86,22 +86,27 @@ def tower_rules(c: EncoderDecoderConfig, theirs: str, ours: str, norms: str) -> 
     return rules
 
 
-def table_rules(c: EncoderDecoderConfig, *, shared: bool) -> list[Rule | Ignore]:
-    """The token tables: one that both towers own and files keep under up to three names, or one each."""
+def table_rules(
+    c: EncoderDecoderConfig, *, shared: bool, table: str = "shared", each: str = "embed_tokens"
+) -> list[Rule | Ignore]:
+    """The token tables: one that both towers own and files keep under up to three names, or one each.
+
+    table, each: what checkpoints call the common one and that of a tower.
+    """
     from llmkit.weights.rules import Alias, Rename
 
     ours = "encoder.embeddings.token"
     if shared:
         return [
-            Rename("shared", ours),
-            Alias("encoder.embed_tokens.weight", ours + ".weight"),
-            Alias("decoder.embed_tokens.weight", ours + ".weight"),
+            Rename(table, ours),
+            Alias(f"encoder.{each}.weight", ours + ".weight"),
+            Alias(f"decoder.{each}.weight", ours + ".weight"),
         ]
     return [
-        Rename("encoder.embed_tokens", ours),
-        Rename("decoder.embed_tokens", "decoder.embeddings.token"),
+        Rename(f"encoder.{each}", ours),
+        Rename(f"decoder.{each}", "decoder.embeddings.token"),
         # Untied, transformers keeps a third table that it stores but never reads.
-        Alias("shared.weight", ours + ".weight", may_differ=True, written=not c.tie_embeddings),
+        Alias(f"{table}.weight", ours + ".weight", may_differ=True, written=not c.tie_embeddings),
     ]
 
 

@@ -36,6 +36,25 @@ def test_logits_equal_the_oracle(padded_case, oracle):
             assert torch.allclose(expected, getattr(pair.ours, part)(ours.hidden), rtol=0, atol=limit)
 
 
+def test_streams_that_foretell_equal_the_oracle(padded_case, oracle):
+    *case, padding = padded_case
+    pair = oracle.make_pair(*case)
+    if not hasattr(pair.ours, "streams"):
+        return
+    batch = pair.batch(padding)
+    with torch.no_grad():
+        theirs, ours = pair.theirs(**batch), pair.ours.streams(**batch)
+        assert ours.shape[1] == pair.raw["ngram"]
+        if pair.ours.config.head == "backbone":
+            expected = theirs["last_hidden_state_ngram"].view(ours.shape)
+        else:
+            ours = pair.ours.head(ours)
+            expected = torch.cat(
+                [theirs["logits"][:, None], *([theirs["logits_ngram"]] if len(ours[0]) > 1 else [])], 1
+            )
+    assert (ours - expected).abs().max() <= oracle.tolerance(pair, batch)
+
+
 def usual_maps(output, batch):
     """Attention maps of a Hugging Face output, by site."""
     names = {"self": "attentions", "encoder": "encoder_attentions", "decoder": "decoder_attentions"}
@@ -56,6 +75,8 @@ def test_attention_maps_equal_the_oracle(padded_case, oracle):
             pair.ours(**batch)
         assert sorted(maps) == list(range(len(expected)))
         for layer, right in enumerate(expected):
+            if right is None:  # the oracle shows nothing that can be compared
+                continue
             assert maps[layer].shape == right.shape
             queries = source if right.shape[2] == source.shape[1] and site in ("self", "encoder") else None
             rows = torch.ones(right.shape[0], 1, right.shape[2], 1) if queries is None else queries[:, None, :, None]
@@ -115,6 +136,9 @@ def test_every_parameter_gets_a_gradient(pair):
         if hasattr(model, extra):
             decision = getattr(model, extra)(output.hidden)
             loss = loss + (decision * torch.randn_like(decision)).sum()
+    if hasattr(model, "streams"):
+        streams = model.streams(**pair.batch())
+        loss = loss + (streams * torch.randn_like(streams)).sum()
     loss.backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == [n for n, _ in model.named_parameters() if re.fullmatch(pair.options["idle"], n)]
