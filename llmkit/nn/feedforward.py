@@ -26,6 +26,13 @@ class FeedForward(nn.Module):
         return self.down(self.dropout(self.act(self.up(x))))
 
 
+class EarlyDropFeedForward(FeedForward):
+    """The same with dropout before the activation, which is not the same unless that is a ReLU (Reformer)."""
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        return self.down(self.act(self.dropout(self.up(x))))
+
+
 class GatedFeedForward(nn.Module):
     """Feed-forward layer whose hidden units are scaled by a learned gate (SwiGLU; Shazeer 2020).
 

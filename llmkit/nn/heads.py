@@ -89,13 +89,15 @@ class Decision(nn.Module):
 class FirstToken(nn.Module):
     """act(dense(dropout(first token))): the classification head that RoBERTa and its kin have in place of a pooler.
 
-    Shapes: (batch, seq, d_model) -> (batch, d_model).
+    Shapes: (batch, seq, d_model) -> (batch, d_out), by default d_model.
     """
 
-    def __init__(self, d_model: int, act: Activation = torch.tanh, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self, d_model: int, act: Activation = torch.tanh, *, dropout: float = 0.0, d_out: int | None = None
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.dense = Linear(d_model, d_model)
+        self.dense = Linear(d_model, d_out or d_model)
         self.act = act
 
     def forward(self, hidden: Tensor) -> Tensor:
