@@ -6,7 +6,6 @@ CASES there: name -> (class to build, arguments of its config) or (class, argume
     real: called with the batch; which of the scores count, where there are not as many as tokens
     idle: pattern of names of parameters that cannot reach the scores
     paddings: sides that padding may be on, ("right", "left") unless the family cannot be padded so
-    idle: beginnings of names of our parameters that the scores of this case do not depend on
 The class is a name in transformers, or, where transformers has no such model, a class with the same methods.
 Further names a file may define:
     MOVING: cases whose rotary frequencies change while the text grows
@@ -34,7 +33,7 @@ CASES = {name: module.CASES for name, module in MODULES.items()}
 def options(name, case):
     """The options of a case, defaults filled in."""
     given = CASES[name][case][2] if len(CASES[name][case]) > 2 else {}
-    return {"seq": 13, "extra": None, "real": None, "idle": "", "paddings": ("right", "left"), "idle": ()} | given
+    return {"seq": 13, "extra": None, "real": None, "idle": "", "paddings": ("right", "left")} | given
 
 
 def vocab(name):

@@ -51,10 +51,6 @@ def towers(model):
     return [model] if hasattr(model, "stack") else [model.encoder, model.decoder]
 
 
-def used_parameters(pair):
-    return [(n, p) for n, p in pair.ours.named_parameters() if not n.startswith(pair.options["idle"])]
-
-
 def padded(pair):
     """A side that this case can be padded on."""
     return next(iter(pair.options["paddings"]), None)
@@ -63,7 +59,7 @@ def padded(pair):
 def test_permuting_any_parameter_shows(pair):
     """Covers a forgotten bias, norm, position or segment table, and swapped or untransposed matrices."""
     kinds = {}
-    for name, _ in used_parameters(pair):
+    for name, _ in pair.ours.named_parameters():
         kinds.setdefault(re.sub(r"\d+", "N", name), name)
     for name in kinds.values():
 
@@ -76,13 +72,13 @@ def test_permuting_any_parameter_shows(pair):
 
 
 def test_dropping_any_bias_shows(pair):
-    for name in [n for n, _ in used_parameters(pair) if n.endswith("bias")]:
+    for name in [n for n, _ in pair.ours.named_parameters() if n.endswith("bias")]:
         difference = changed(pair, lambda model, name=name: model.get_parameter(name).zero_())
         assert (difference == 0) if re.fullmatch(pair.options["idle"], name) else (difference > VISIBLE), name
 
 
 def test_transposing_any_square_matrix_shows(pair):
-    squares = [n for n, p in used_parameters(pair) if p.dim() == 2 and p.shape[0] == p.shape[1]]
+    squares = [n for n, p in pair.ours.named_parameters() if p.dim() == 2 and p.shape[0] == p.shape[1]]
     for name in squares:
 
         def transpose(model, name=name):
