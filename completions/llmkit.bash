@@ -30,7 +30,7 @@ _llmkit_at() {
         ;;
     'inspect')
         children='' arguments='inspect:0'
-        options='-h --help --depth --columns --verify --stats --diff --neighbors --text --layer --head --all-heads --query --hide-sink --window --scale --top --all --save --svg --store --device --json --quiet -q' takes=' --depth --columns --diff --neighbors --text --layer --head --query --window --scale --top --save --svg --store --device '
+        options='-h --help --depth --columns --verify --config --stats --diff --neighbors --text --layer --head --all-heads --cross --target --query --hide-sink --window --scale --top --all --save --svg --store --device --json --quiet -q' takes=' --depth --columns --diff --neighbors --text --layer --head --target --query --window --scale --top --save --svg --store --device '
         ;;
     'bench')
         children='' arguments='bench:0'

@@ -84,6 +84,7 @@ set -g __llmkit_takes \
     'inspect --text' \
     'inspect --layer' \
     'inspect --head' \
+    'inspect --target' \
     'inspect --query' \
     'inspect --window' \
     'inspect --scale' \
@@ -307,6 +308,7 @@ complete -c llmkit -n '__llmkit_at "inspect"' -s h -l help -d 'Show this message
 complete -c llmkit -n '__llmkit_at "inspect"' -l depth -r -f -d 'Levels of the tree.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l columns -r -f -a '(__fish_append , shape params share bar bytes dtype note)' -d 'Of the tree: shape,params,share,bar,bytes,dtype,note.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l verify -d 'Check every file\'s digest, whatever its size.'
+complete -c llmkit -n '__llmkit_at "inspect"' -l config -d 'Settings beside the family\'s defaults; REF may be a family.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l stats -d 'Mean, std, range, NaN and infinities per tensor.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l diff -r -f -k -a '(__llmkit_words checkpoints)' -d 'Compare with another model; exit 3 if they differ.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l neighbors -r -f -d 'Tokens whose embedding is nearest to this word\'s.'
@@ -314,6 +316,8 @@ complete -c llmkit -n '__llmkit_at "inspect"' -l text -r -f -d 'Show attention o
 complete -c llmkit -n '__llmkit_at "inspect"' -l layer -r -f -d 'One layer.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l head -r -f -d 'One head, as a map; with --layer.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l all-heads -d 'A thumbnail of every head.'
+complete -c llmkit -n '__llmkit_at "inspect"' -l cross -d 'Of an encoder-decoder: what each word written looks at in the text.'
+complete -c llmkit -n '__llmkit_at "inspect"' -l target -r -f -d 'The words written [default: the model\'s own].'
 complete -c llmkit -n '__llmkit_at "inspect"' -l query -r -f -d 'What one position looks at.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l hide-sink -d 'Leave out the first and special tokens as keys; renormalize.'
 complete -c llmkit -n '__llmkit_at "inspect"' -l window -r -f -d 'Only positions a to b (b not included).'
@@ -391,7 +395,7 @@ complete -c llmkit -n '__llmkit_at "evaluate"' -F
 complete -c llmkit -n '__llmkit_at "store" 0' -a ls -d 'List what the store holds: runs and tokenizers, or the steps of one run.'
 complete -c llmkit -n '__llmkit_at "store" 0' -a show -d 'Show one checkpoint: where it comes from, what wrote it, and its files.'
 complete -c llmkit -n '__llmkit_at "store" 0' -a verify -d 'Read every byte of checkpoints and compare it with their manifests; exit code 4 if one does not match.'
-complete -c llmkit -n '__llmkit_at "store" 0' -a diff -d 'Compare the weights of two checkpoints; exit code 3 if they differ.'
+complete -c llmkit -n '__llmkit_at "store" 0' -a diff -d 'Compare settings and weights of two checkpoints; exit code 3 if they differ.'
 complete -c llmkit -n '__llmkit_at "store" 0' -a prune -d 'Delete all but the newest checkpoints of a run.'
 complete -c llmkit -n '__llmkit_at "store" 0' -a export -d 'Write a model for others: Hugging Face layout without training state.'
 complete -c llmkit -n '__llmkit_at "store"' -s h -l help -d 'Show this message and exit.'

@@ -6,12 +6,16 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmkit.errors import InputRefused
+from llmkit.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
     from llmkit.models.config import ModelConfig
     from llmkit.models.family import Family
     from llmkit.models.shells import AnyModel
+
+
+# Where the parts of a model lie that belong to a head; all others must come from the checkpoint.
+_ON_TOP = ("head.", "pair_head.", "pooler.")
 
 
 def hidden_names(family: Family, config: ModelConfig, target: ModelConfig) -> set[str]:
@@ -35,16 +39,21 @@ def hidden_names(family: Family, config: ModelConfig, target: ModelConfig) -> se
 def fill_fresh(model: AnyModel, names: Collection[str], family: Family, config: ModelConfig) -> None:
     """Give the parameters `names`, which no tensor filled, their first values, drawn as for a new model.
 
-    They are drawn by building the model with a single layer: a head does not depend on the depth below it.
+    They are drawn by building the model with a single layer, where the family lets depth be chosen alone: a head does
+    not depend on the depth below it.
     """
     import torch
     from torch import nn
 
     if not names:
         return
+    try:
+        shallow = replace(config, n_layers=1)
+    except UsageError:  # other settings say how the layers are grouped
+        shallow = config
     with torch.device("cpu"):
-        drawn = dict(family.build(replace(config, n_layers=1)).named_parameters())
-    if inside := sorted(set(names) - drawn.keys()):
+        drawn = dict(family.build(shallow).named_parameters())
+    if inside := sorted(name for name in names if name not in drawn or not name.startswith(_ON_TOP)):
         raise InputRefused(f"the checkpoint has no weights for {inside[0]}, which belongs to the base model")
     for name in names:
         owner, _, leaf = name.rpartition(".")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -169,12 +169,9 @@ class Decoder:
 
 
 def _writer(model: DecoderModel | EncoderDecoderModel, sources: Sequence[Sequence[int]] | None) -> Writer:
-    from llmkit.models.shells import DecoderModel
-
-    if isinstance(model, DecoderModel):
-        return Continuation(model)
-    assert sources is not None, "an encoder-decoder needs its inputs"
-    return Answer(model, sources)
+    if sources is None:
+        return Continuation(cast("DecoderModel", model))
+    return Answer(cast("EncoderDecoderModel", model), sources)
 
 
 def _not_finite() -> InputRefused:

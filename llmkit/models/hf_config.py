@@ -71,8 +71,11 @@ class HfConfig:
     def read(self, key: Key, type_name: str) -> Any:
         """The value of `key` for a setting annotated `type_name`: int, float, bool or str, perhaps `| None`."""
         stored = [self.raw[name] for name in (key.theirs, *key.also) if name in self.raw]
-        if key.null is not _REQUIRED and stored and all(value is None for value in stored):
-            return key.null
+        if stored and all(value is None for value in stored):
+            if key.null is not _REQUIRED:
+                return key.null
+            if type_name.endswith(" | None"):
+                return None
         look_up = {"int": self.whole, "float": self.number, "bool": self.flag, "str": self.text}
         return look_up[type_name.removesuffix(" | None")](key.theirs, *key.also, default=key.default)
 

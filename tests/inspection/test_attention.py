@@ -4,7 +4,7 @@ import torch
 
 from llmkit.errors import InputRefused, UsageError
 from llmkit.inspection import attention
-from llmkit.inspection.attention import read_attention
+from llmkit.inspection.attention import Look, read_attention
 from llmkit.inspection.tokens import find_query, read_tokens
 from llmkit.models.registry import load_family
 from llmkit.tokenization.train import train
@@ -29,8 +29,8 @@ def read(request):
 
 
 def test_every_head_is_described_and_maps_are_distributions(read):
-    model, tokens, causal = read
-    reading = read_attention(model, tokens, causal=causal)
+    model, tokens, _ = read
+    reading = read_attention(model, Look(tokens))
     assert set(reading.heads) == set(reading.maps) == {(layer, head) for layer in range(3) for head in range(4)}
     for weights in reading.maps.values():
         np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
@@ -40,10 +40,10 @@ def test_every_head_is_described_and_maps_are_distributions(read):
 
 
 def test_one_layer_at_a_time_gives_the_same(read, monkeypatch):
-    model, tokens, causal = read
-    together = read_attention(model, tokens, causal=causal)
+    model, tokens, _ = read
+    together = read_attention(model, Look(tokens))
     monkeypatch.setattr(attention, "_HOLD_BYTES", 4 * len(tokens) ** 2 * 4)
-    one_by_one = read_attention(model, tokens, causal=causal, keep=[(2, 1)])
+    one_by_one = read_attention(model, Look(tokens), keep=[(2, 1)])
     assert set(one_by_one.maps) == {(2, 1)}
     np.testing.assert_allclose(one_by_one.maps[2, 1], together.maps[2, 1], atol=1e-6)
     assert one_by_one.heads.keys() == together.heads.keys()
@@ -89,11 +89,11 @@ def test_what_is_not_there_is_refused_with_a_hint(asked):
 def test_attention_that_is_not_finite_is_refused_not_left_out(read):
     import copy
 
-    model, tokens, causal = copy.deepcopy(read[0]), *read[1:]
+    model, tokens, _ = copy.deepcopy(read[0]), *read[1:]
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(InputRefused, match="layer 0 is not finite"):
-        read_attention(model, tokens, causal=causal)
+        read_attention(model, Look(tokens))
 
 
 def test_a_text_longer_than_any_context_is_refused_before_it_is_tokenized():

@@ -169,7 +169,7 @@ def test_a_wrong_value_is_one_clear_problem_with_a_way_out(problems_of, tiny_wit
         (["train.warmup_steps=11"], "train.warmup_steps"),
         (["train.warmup_steps=4", "train.steps=3"], "train.warmup_steps"),
         (["model.n_heads=5"], "the model cannot be built"),
-        (["model.n_kv_heads=2"], "the model cannot be built"),
+        (["model.n_kv_heads=2"], "`model.n_kv_heads` is 2"),
         (["objective.name=masked"], "needs an encoder; gpt2 is not one"),
         (["objective.name=classify"], "needs `base`"),
         (["model.family=bert"], "needs a decoder; bert is not one"),

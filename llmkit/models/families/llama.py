@@ -91,9 +91,10 @@ def build(c: LlamaConfig) -> DecoderModel:
 def weight_rules(c: LlamaConfig) -> list[Rule | Ignore]:
     from llmkit.weights.rules import under
 
-    prefix = "transformer." if c.head == "span" else "model."  # the class for spans has a name of its own for it
     base = [*base_rules(c), *gated_rules()]
-    return [*under(prefix, base, write=c.head != "backbone"), *decoder_head_rules(c)]
+    # The class for spans has a name of its own for the base model.
+    prefix, other = ("transformer.", "model.") if c.head == "span" else ("model.", "transformer.")
+    return [*under(prefix, base, write=c.head != "backbone", also=(other,)), *decoder_head_rules(c)]
 
 
 FAMILY = Family(
