@@ -1,5 +1,6 @@
 """Transformer-XL with uncomfortable settings. transformers has none any more, so its oracle is written here, from the
-paper (Dai et al. 2019, section 3): in float64, with explicit loops over queries and keys instead of the shift."""
+paper (Dai et al. 2019, section 3), with explicit loops over queries and keys instead of the shift; in its weights'
+dtype, so that the tests' float64 copy tells what float32 is worth."""
 
 import json
 from pathlib import Path
@@ -68,11 +69,11 @@ class TransformerXLModel(nn.Module):
     def forward(self, input_ids, attention_mask=None, mems=None, output_attentions=False):
         """mems: what each layer read before this segment, (batch, any, d_model)."""
         c = self.config
-        x = nn.functional.embedding(input_ids, self.word_emb.weight.double()) * c.d_model**0.5
+        x = nn.functional.embedding(input_ids, self.word_emb.weight) * c.d_model**0.5
         mems = mems or [x[:, :0]] * c.n_layer
         attentions, remembered = [], []
         for layer, mem in zip(self.layers, mems, strict=True):
-            read = torch.cat([mem.double(), x], 1)
+            read = torch.cat([mem, x], 1)
             remembered.append(read[:, -c.mem_len :])
             x, weights = self.layer(layer, x, read, attention_mask)
             attentions.append(weights)
@@ -82,10 +83,10 @@ class TransformerXLModel(nn.Module):
         c, attn, ff = self.config, layer.attn, layer.ff
         batch, queries, keys = x.shape[0], x.shape[1], read.shape[1]
         shared = self if c.share_biases else attn
-        u, v = shared.content_bias.double(), shared.position_bias.double()
+        u, v = shared.content_bias, shared.position_bias
 
         def heads(linear, t):
-            return (t @ linear.weight.double().T).view(*t.shape[:-1], c.n_head, c.d_head)
+            return (t @ linear.weight.T).view(*t.shape[:-1], c.n_head, c.d_head)
 
         q, k, values = heads(attn.q, x), heads(attn.k, read), heads(attn.v, read)
         scores = x.new_full((batch, c.n_head, queries, keys), -torch.inf)
@@ -95,7 +96,7 @@ class TransformerXLModel(nn.Module):
                 if c.same_length and at - j >= c.mem_len:
                     continue
                 distance = min(at - j, c.clamp_len) if c.clamp_len else at - j
-                r = heads(attn.r, sinusoid(distance, c.d_model))
+                r = heads(attn.r, sinusoid(distance, c.d_model).to(x.dtype))
                 content = ((q[:, i] + u) * k[:, j]).sum(-1)
                 position = ((q[:, i] + v) * r).sum(-1)
                 scores[:, :, i, j] = (content + position) / c.d_head**0.5
@@ -105,9 +106,9 @@ class TransformerXLModel(nn.Module):
             scores = torch.where(only, 0.0, scores.masked_fill(hidden, -torch.inf))
         weights = scores.softmax(-1)
         gathered = torch.einsum("bhij,bjhd->bihd", weights, values).flatten(2)
-        x = norm(attn.layer_norm, x + gathered @ attn.o.weight.double().T)
-        inner = ACT2FN[c.activation_function](x @ ff.up.weight.double().T + ff.up.bias.double())
-        return norm(ff.layer_norm, x + inner @ ff.down.weight.double().T + ff.down.bias.double()), weights
+        x = norm(attn.layer_norm, x + gathered @ attn.o.weight.T)
+        inner = ACT2FN[c.activation_function](x @ ff.up.weight.T + ff.up.bias)
+        return norm(ff.layer_norm, x + inner @ ff.down.weight.T + ff.down.bias), weights
 
     @classmethod
     def from_pretrained(cls, folder, *, attn_implementation=None, output_loading_info=False):
@@ -146,7 +147,7 @@ class TransformerXLLMHeadModel(Headed):
             self.lm_head.weight = self.transformer.word_emb.weight
 
     def decide(self, hidden, ids):
-        return hidden @ self.lm_head.weight.double().T + self.lm_head.bias.double()
+        return hidden @ self.lm_head.weight.T + self.lm_head.bias
 
 
 class TransformerXLForSequenceClassification(Headed):
@@ -156,7 +157,7 @@ class TransformerXLForSequenceClassification(Headed):
     def decide(self, hidden, ids):
         places = torch.arange(ids.shape[1])
         last = torch.stack([places[row != self.config.pad_token_id].max() for row in ids])
-        return hidden[torch.arange(len(ids)), last] @ self.score.weight.double().T
+        return hidden[torch.arange(len(ids)), last] @ self.score.weight.T
 
 
 def sinusoid(distance, d_model):
@@ -165,7 +166,7 @@ def sinusoid(distance, d_model):
 
 
 def norm(module, x):
-    return nn.functional.layer_norm(x, x.shape[-1:], module.weight.double(), module.bias.double(), module.eps)
+    return nn.functional.layer_norm(x, x.shape[-1:], module.weight, module.bias, module.eps)
 
 
 BASE = {"vocab_size": 53, "d_model": 24, "n_layer": 2, "n_head": 3, "d_inner": 37, "mem_len": 20}
