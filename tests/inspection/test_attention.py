@@ -29,7 +29,7 @@ def read(request):
 
 
 def test_every_head_is_described_and_maps_are_distributions(read):
-    model, tokens, _ = read
+    model, tokens, causal = read
     reading = read_attention(model, Look(tokens))
     assert set(reading.heads) == set(reading.maps) == {(layer, head) for layer in range(3) for head in range(4)}
     for weights in reading.maps.values():
