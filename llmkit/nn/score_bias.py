@@ -78,7 +78,8 @@ class RelativeBias(nn.Module):
 
     def forward(self, positions: Tensor, key_positions: Tensor, dtype: torch.dtype) -> Tensor:
         ahead = key_positions[:, None, :] - positions[:, :, None]
-        return self.table(self.buckets(ahead)).permute(0, 3, 1, 2).to(dtype)
+        # Laid out once for the kernels of all layers.
+        return self.table(self.buckets(ahead)).permute(0, 3, 1, 2).contiguous().to(dtype)
 
     def buckets(self, ahead: Tensor) -> Tensor:
         """Bucket of each distance; `ahead` is the key's position minus the query's."""
@@ -93,7 +94,8 @@ class RelativeBias(nn.Module):
         # Float32 and this order of operations decide the bucket of a distance that falls on a boundary.
         ratio = torch.log(distance.clamp(min=1).float() / single) / math.log(self.max_distance / single)
         grown = single + (ratio * (n - single)).long()
-        return first + torch.where(distance < single, distance, grown.clamp(max=n - 1))
+        # Where max_distance is at most `single`, the logarithm above says nothing; 0 is at least a bucket.
+        return first + torch.where(distance < single, distance, grown.clamp(0, n - 1))
 
     def extra_repr(self) -> str:
         return f"buckets={self.n_buckets}, max_distance={self.max_distance}"
