@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmkit.nn.attention import AttentionPart
-from llmkit.nn.chunks import ChunkedContext, Window, to_map
+from llmkit.nn.chunks import ChunkedContext, Window, WindowMask, to_map
 from llmkit.nn.hashing import Hashing
 from llmkit.nn.linear import Linear
 from llmkit.nn.masks import FREE, AttentionMask
@@ -40,10 +40,15 @@ class LocalAttention(AttentionPart):
         kv = self.window.around(heads[..., self.n_heads :, :], 1).flatten(0, 1).transpose(1, 2)
         k, v = kv.chunk(2, dim=1)
         places = torch.arange(seq, device=x.device).view(1, chunks, length)
-        mask = ctx.window_mask(self.window, lambda: self._mask(places, ctx, x))
+        mask, lost = ctx.window_mask(self.window, lambda: self._mask(places, ctx, x))
+        if lost is not None:
+            q = q.masked_fill(lost, 0.0)
         self._shown = self.window.around(places, 1), ctx.length
         y = self.attend(q, k, v, mask)
         self._shown = None
+        if lost is not None:
+            # The sum of the window, not its mean: with every key hidden, the published models' weights are all 1.
+            y = torch.where(lost, y * k.shape[2], y)
         return self.out(y.transpose(1, 2).reshape(batch, seq, -1))
 
     def as_map(self, weights: Tensor) -> Tensor:
@@ -51,24 +56,26 @@ class LocalAttention(AttentionPart):
         places, length = self._shown
         chunks = places.shape[1]
         weights = weights.unflatten(0, (-1, chunks)).transpose(1, 2)
-        return to_map(weights, places[:, None].expand(*weights.shape[:3], -1), chunks * weights.shape[3])[
-            :, :, :length, :length
-        ]
+        whole = to_map(weights, places[:, None].expand(*weights.shape[:3], -1), chunks * weights.shape[3])
+        # What queries of padding see of the filling is left out.
+        return F.normalize(whole[:, :, :length, :length], p=1, dim=-1)
 
-    def _mask(self, places: Tensor, ctx: ChunkedContext, x: Tensor) -> AttentionMask:
-        """(batch * chunks, 1, tokens, window)."""
+    def _mask(self, places: Tensor, ctx: ChunkedContext, x: Tensor) -> WindowMask:
+        """Bias (batch * chunks, 1, tokens, window), and which queries see nothing, (batch * chunks, 1, tokens, 1)."""
         if ctx.seen is None and not ctx.mask.causal:
-            return FREE
+            return FREE, None
         keys = self.window.around(places, 1)[:, :, None, :]
         queries = places[..., None]
-        allowed = (keys <= queries) if ctx.mask.causal else torch.ones_like(keys <= queries)
+        allowed, lost = (keys <= queries) if ctx.mask.causal else torch.ones_like(keys <= queries), None
         if ctx.seen is not None:
             seen = ctx.seen.view(-1, *places.shape[1:])
             allowed = allowed & self.window.around(seen, 1)[:, :, None, :]
-            # A query that may see nothing sees itself: its output is never used, but must not be NaN.
-            allowed = allowed | ((keys == queries) & ~allowed.any(-1, keepdim=True))
+            # It sees its whole window instead, all of it alike: classifiers may read a token of padding.
+            lost = ~allowed.any(-1, keepdim=True)
+            allowed = allowed | lost
+            lost = lost.expand(len(x), -1, -1, -1).flatten(0, 1)[:, None]
         allowed = allowed.expand(len(x), -1, -1, -1).flatten(0, 1)[:, None]
-        return AttentionMask(x.new_zeros(allowed.shape).masked_fill_(~allowed, float("-inf")))
+        return AttentionMask(x.new_zeros(allowed.shape).masked_fill_(~allowed, float("-inf"))), lost
 
     def extra_repr(self) -> str:
         return f"heads={self.n_heads}, head_dim={self.head_dim}, scale={self.scale:.4g}, {self.window}"
@@ -114,8 +121,9 @@ class HashedAttention(AttentionPart):
         k, v = self.window.around(torch.cat([k, v], -1), 2).flatten(1, 2).chunk(2, dim=-1)
         queries = places.unflatten(2, (-1, length))
         keys = self.window.around(queries, 2)
-        q, bias = q.flatten(1, 2), self._bias(queries, keys, ctx, x)
-        shares = self._shares(q, k, bias, back, rounds)
+        own = queries[..., None] == keys[..., None, :]
+        q, bias = q.flatten(1, 2), self._bias(queries, keys, own, ctx, x)
+        shares = self._shares(q, k, bias, own, back, rounds)
         self._shown = keys, back, shares, ctx.length
         y = self.attend(q, k, v, AttentionMask(bias))
         self._shown = None
@@ -129,7 +137,7 @@ class HashedAttention(AttentionPart):
         seq = shares.shape[3]
         whole = to_map(weights.view(*keys.shape[:3], *weights.shape[2:]), keys, seq)
         whole = whole.gather(2, back[..., None].expand(-1, -1, -1, seq)).unflatten(2, (-1, seq))
-        return (whole * shares).sum(2)[:, :, :length, :length]
+        return (whole * F.normalize(shares, p=1, dim=2)).sum(2)[:, :, :length, :length]
 
     def _order(self, qk: Tensor, chunks: int, ctx: ChunkedContext) -> Tensor:
         """Which token stands where once sorted, round after round: (batch, heads, rounds * seq)."""
@@ -138,25 +146,29 @@ class HashedAttention(AttentionPart):
         buckets = self.hashing(qk.detach(), ctx.seen, self.window.chunk, training=self.training)
         return buckets.argsort(dim=-1, stable=True)
 
-    def _bias(self, queries: Tensor, keys: Tensor, ctx: ChunkedContext, x: Tensor) -> Tensor:
+    def _bias(self, queries: Tensor, keys: Tensor, own: Tensor, ctx: ChunkedContext, x: Tensor) -> Tensor:
         """(batch, heads * chunks, tokens, window)."""
-        mine, theirs = queries[..., None], keys[..., None, :]
-        bias = x.new_zeros(*queries.shape, keys.shape[-1])
+        bias = x.new_zeros(own.shape)
         if ctx.mask.causal:
-            bias = bias.masked_fill(theirs > mine, float("-inf"))
+            bias = bias.masked_fill(keys[..., None, :] > queries[..., None], float("-inf"))
         if ctx.seen is not None:
             seen = ctx.seen[:, None].expand(*keys.shape[:2], -1).gather(2, keys.flatten(2)).view_as(keys)
             bias = bias.masked_fill(~seen[..., None, :], float("-inf"))
-        return bias.masked_fill(mine == theirs, SELF).flatten(1, 2)
+        return bias.masked_fill(own, SELF).flatten(1, 2)
 
-    def _shares(self, q: Tensor, k: Tensor, bias: Tensor, back: Tensor, rounds: int) -> Tensor:
+    def _shares(self, q: Tensor, k: Tensor, bias: Tensor, own: Tensor, back: Tensor, rounds: int) -> Tensor:
         """What part of a token's output comes from each round, (batch, heads, rounds, seq, 1)."""
         batch, heads, sorted_seq = back.shape
-        if rounds == 1:
+        if rounds == 1 and not self.window.repeats(own.shape[2]):
             return q.new_ones(batch, heads, 1, sorted_seq, 1)
-        scores = (q @ k.transpose(-2, -1)).float() * self.scale + bias
-        found = scores.logsumexp(-1).view(batch, heads, -1).gather(2, back)
-        return found.unflatten(2, (rounds, -1)).softmax(2).to(q.dtype)[..., None]
+        scores = ((q @ k.transpose(-2, -1)).float() * self.scale + bias).masked_fill(own.flatten(1, 2), SELF)
+        found = scores.logsumexp(-1, keepdim=True)
+        # Next to numbers as large as SELF, float32 has no room for a logarithm. Weights and shares of a token that sees
+        # itself alone, but more than once, then add up to 0.998, and the published models are run so.
+        sums = (scores - found).detach().exp().sum(-1).view(batch, heads, -1).gather(2, back)
+        found = found.view(batch, heads, -1).gather(2, back).unflatten(2, (rounds, -1))
+        shares = (found - found.logsumexp(2, keepdim=True)).exp() * sums.unflatten(2, (rounds, -1))
+        return shares.to(q.dtype)[..., None]
 
     def extra_repr(self) -> str:
         return f"heads={self.n_heads}, head_dim={self.head_dim}, scale={self.scale:.4g}, {self.window}, {self.hashing}"

@@ -27,6 +27,10 @@ class Window:
         """Number of chunks, and how long they are. `seq` is a multiple of their length, unless it is shorter."""
         return (1, seq) if seq <= self.chunk else (seq // self.chunk, self.chunk)
 
+    def repeats(self, chunks: int) -> bool:
+        """Whether some chunks stand in a window of so many more than once."""
+        return 1 < chunks < self.before + 1 + self.after
+
     def around(self, x: Tensor, dim: int) -> Tensor:
         """Each chunk with its neighbours. Shapes: (..., chunks, tokens, ...) -> (..., chunks, window, ...).
 
@@ -40,18 +44,22 @@ class Window:
         return torch.cat([x.roll(-shift, dim) if shift else x for shift in shifts], dim + 1)
 
 
+WindowMask = tuple[AttentionMask, "Tensor | None"]
+
+
 @dataclass
 class ChunkedContext(Context):
     """seen: (batch or 1, seq) booleans, the tokens that may be attended; None: all of them.
 
-    length: tokens of the text itself; the rest fills up its last chunk. masks: one for each kind of window.
+    length: tokens of the text itself; the rest fills up its last chunk. masks: one for each kind of window, with the
+    queries that may see nothing under it.
     """
 
     seen: Tensor | None = None
     length: int = 0
-    masks: dict[Window, AttentionMask] | None = None
+    masks: dict[Window, WindowMask] | None = None
 
-    def window_mask(self, window: Window, make: Callable[[], AttentionMask]) -> AttentionMask:
+    def window_mask(self, window: Window, make: Callable[[], WindowMask]) -> WindowMask:
         """The mask of all layers with this window, made for the first of them."""
         assert self.masks is not None
         if window not in self.masks:

@@ -16,24 +16,19 @@ from llmkit.nn.wiring import Stack
 class ReversibleStack(Stack):
     """Blocks of two branches, `attn` and `ffn`: y1 = x1 + attn(x2), y2 = x2 + ffn(y1); then a norm of both streams.
 
-    multiple: the text is filled up to a multiple of so many tokens, if it is longer than `least`.
-
-    Shapes: x (batch, seq, d_model) -> (batch, seq, 2 d_model).
+    Shapes: x (batch, filled, d_model) -> (batch, seq, 2 d_model), where what fills up the text (see
+    `FilledEmbeddings`) is seen by no token of it.
     """
 
-    def __init__(
-        self, blocks: Sequence[nn.Module], norm: nn.Module, *, multiple: int, least: int, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], norm: nn.Module, *, dropout: float = 0.0) -> None:
         super().__init__(blocks, norm)
-        self.multiple = multiple
-        self.least = least
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
-        seq = x.shape[1]
-        fill = -seq % self.multiple if seq > self.least else 0
-        shared = self._fill(x, ctx, fill)
-        first = second = F.pad(x, (0, 0, 0, fill))
+        assert ctx.positions is not None, "reversible stacks count the tokens by their positions"
+        seq = ctx.positions.shape[1]
+        shared = self._share(x, ctx, seq)
+        first = second = x
         for layer, block in enumerate(self.blocks):
             shared.layer = layer
             attn, ffn = block.children()
@@ -42,8 +37,8 @@ class ReversibleStack(Stack):
         return self.dropout(self.norm(torch.cat([first, second], -1)[:, :seq]))
 
     @staticmethod
-    def _fill(x: Tensor, ctx: Context, fill: int) -> ChunkedContext:
+    def _share(x: Tensor, ctx: Context, seq: int) -> ChunkedContext:
         seen = None if ctx.key_mask is None else ctx.key_mask != 0
-        if fill:
-            seen = F.pad(torch.ones_like(x[:1, :, 0], dtype=torch.bool) if seen is None else seen, (0, fill))
-        return ChunkedContext(ctx.mask, ctx.rotation, ctx.cache, seen=seen, length=x.shape[1], masks={})
+        if fill := x.shape[1] - seq:
+            seen = F.pad(torch.ones_like(x[:1, :seq, 0], dtype=torch.bool) if seen is None else seen, (0, fill))
+        return ChunkedContext(ctx.mask, ctx.rotation, ctx.cache, seen=seen, length=seq, masks={})

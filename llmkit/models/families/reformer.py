@@ -116,8 +116,8 @@ def build(c: ReformerConfig) -> EncoderModel:
     from llmkit.nn.axial_positions import AxialPositions, DroppedPositions
     from llmkit.nn.chunked_attention import HashedAttention, LocalAttention
     from llmkit.nn.chunks import Window
-    from llmkit.nn.embeddings import Embeddings
     from llmkit.nn.feedforward import EarlyDropFeedForward
+    from llmkit.nn.filled_embeddings import FilledEmbeddings
     from llmkit.nn.hashing import Hashing
     from llmkit.nn.heads import Decision, FirstToken, LMHead
     from llmkit.nn.init import init_normal
@@ -140,17 +140,23 @@ def build(c: ReformerConfig) -> EncoderModel:
         feed_forward = EarlyDropFeedForward(c.d_model, c.d_ff, FUNCTIONS[c.activation], dropout=c.dropout)
         return Block(attn=branch(attention), ffn=branch(feed_forward))
 
-    axial = (
+    position = (
         AxialPositions(c.axial_shape, c.axial_widths, limit=c.max_seq_len, dropout=c.dropout, std=c.axial_std)
         if c.axial
         else DroppedPositions(c.max_seq_len, c.d_model, dropout=c.dropout)
     )
-    embeddings = Embeddings(c.vocab_size, c.d_model, added={"position": axial}, token_project=nn.Dropout(c.dropout))
+    embeddings = FilledEmbeddings(
+        c.vocab_size,
+        c.d_model,
+        added={"position": position},
+        token_project=nn.Dropout(c.dropout),
+        multiple=math.lcm(*c.chunks),
+        least=min(c.chunks),
+        fill_id=c.pad_id or 0,
+    )
     stack = ReversibleStack(
         [block(kind) for kind in c.layers],
         LayerNorm(2 * c.d_model, c.norm_eps),
-        multiple=math.lcm(*c.chunks),
-        least=min(c.chunks),
         dropout=c.dropout,
     )
     rate = c.dropout if c.classifier_dropout is None else c.classifier_dropout

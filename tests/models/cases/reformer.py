@@ -10,6 +10,11 @@ LEFT = {"paddings": ("left",)}
 
 CASES = {
     "causal": ("ReformerModelWithLMHead", BASE | BOTH | READER, LEFT),
+    "causal hashes": (
+        "ReformerModelWithLMHead",
+        BASE | BOTH | READER | {"num_hashes": 3, "num_buckets": 2, "lsh_num_chunks_before": 6},
+        LEFT,
+    ),
     "causal local": ("ReformerModelWithLMHead", BASE | LOCAL | READER | {"local_num_chunks_before": 2}),
     "causal short": (
         "ReformerModelWithLMHead",
