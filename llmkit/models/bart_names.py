@@ -87,11 +87,11 @@ def tower_rules(c: EncoderDecoderConfig, theirs: str, ours: str, norms: str) -> 
 
 
 def table_rules(
-    c: EncoderDecoderConfig, *, shared: bool, table: str = "shared", each: str = "embed_tokens"
+    c: EncoderDecoderConfig, *, shared: bool, third: bool = True, table: str = "shared", each: str = "embed_tokens"
 ) -> list[Rule | Ignore]:
     """The token tables: one that both towers own and files keep under up to three names, or one each.
 
-    table, each: what checkpoints call the common one and that of a tower.
+    third: untied files hold a common table nevertheless. table, each: what checkpoints call it and that of a tower.
     """
     from llmkit.weights.rules import Alias, Rename
 
@@ -106,7 +106,7 @@ def table_rules(
         Rename(f"encoder.{each}", ours),
         Rename(f"decoder.{each}", "decoder.embeddings.token"),
         # Untied, transformers keeps a third table that it stores but never reads.
-        Alias(f"{table}.weight", ours + ".weight", may_differ=True, written=not c.tie_embeddings),
+        Alias(f"{table}.weight", ours + ".weight", may_differ=True, written=third and not c.tie_embeddings),
     ]
 
 

@@ -121,7 +121,7 @@ class Distances:
         single = self.n_buckets // 2
         # Float32 and this order of operations decide the bucket of a distance that falls on a boundary.
         ratio = torch.log(distance.clamp(min=1).float() / single) / math.log(self.max_distance / single)
-        grown = (single + ratio * (self.n_buckets - single)).clamp(max=self.n_buckets - 1).long()
+        grown = (single + ratio * (self.n_buckets - single)).clamp(max=self.n_buckets - 1).long().clamp(min=0)
         return torch.where(distance < single, distance, grown)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from llmkit.errors import UsageError
 from llmkit.models.bart_names import KEYS, BartLikeConfig, lm_head_rules, other_names, table_rules, tower_rules
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
@@ -34,17 +35,28 @@ class MarianConfig(BartLikeConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._derive("decoder_vocab_size", self.vocab_size)
+        if self.one_table and self.decoder_vocab_size != self.vocab_size:
+            raise UsageError(
+                f"decoder_vocab_size is {self.decoder_vocab_size}, but input and output share a table of "
+                f"{self.vocab_size} tokens",
+                "set share_embeddings to false, or leave decoder_vocab_size out",
+            )
 
     @property
     def one_table(self) -> bool:
         """Whether both towers read tokens from one table; without tying, transformers keeps them apart."""
         return self.share_embeddings and self.tie_embeddings
 
+    @property
+    def scored_tokens(self) -> int:
+        """Width of the output layer."""
+        return self.vocab_size if self.share_embeddings else self.decoder_vocab_size
+
 
 def more_from_hf(r: HfConfig) -> dict[str, Any]:
-    if r.flag("share_encoder_decoder_embeddings", default=True):
-        return other_names(r) | {"decoder_vocab_size": 0}  # transformers takes the table's size, whatever the key says
-    return other_names(r)
+    shared = r.flag("share_encoder_decoder_embeddings", default=True) and r.flag("tie_word_embeddings", default=True)
+    # Where one table serves both, transformers takes its size, whatever the key says.
+    return other_names(r) | ({"decoder_vocab_size": 0} if shared else {})
 
 
 def build(c: MarianConfig) -> EncoderDecoderModel:
@@ -93,7 +105,7 @@ def build(c: MarianConfig) -> EncoderDecoderModel:
         c,
         encoder=Tower(read, Stack(blocks, layer_drop=c.layer_drop)),
         decoder=Tower(written, Stack(decoder_blocks, layer_drop=c.decoder_layer_drop), is_causal=True),
-        head=LMHead(c.d_model, c.decoder_vocab_size, tied=tied, bias=True) if c.head == "seq2seq" else None,
+        head=LMHead(c.d_model, c.scored_tokens, tied=tied, bias=True) if c.head == "seq2seq" else None,
     )
     init_normal(model, c.init_std)
     return model
@@ -105,7 +117,7 @@ def weight_rules(c: MarianConfig) -> list[Rule | Ignore]:
     base: list[Rule | Ignore] = [
         *tower_rules(c, "encoder.", "encoder.", "post_norm"),
         *tower_rules(c, "decoder.", "decoder.", "post_norm"),
-        *table_rules(c, shared=c.one_table),
+        *table_rules(c, shared=c.one_table, third=c.share_embeddings),
         Ignore("encoder.embed_positions.weight"),  # computed; old files store them
         Ignore("decoder.embed_positions.weight"),
     ]

@@ -4,6 +4,9 @@ Peculiar: beside the stream that reads the output so far, the decoder runs n str
 one after it and so on, all with the same weights; only the first of them is needed to write. Relative positions,
 whose scores each layer computes from the hidden states, come on top of learned ones, which start behind the padding
 token's row. Norms after each residual sum and after the embeddings; the output layer is the embedding, without a bias.
+
+transformers 5 makes the scores of the foretelling streams from the right hidden states only when it writes token by
+token, as Microsoft's code always does; given several tokens at once, it mixes them up. We do as the former.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ class ProphetNetConfig(EncoderDecoderConfig):
     max_distance: int = setting(128, low=1, high=2**24, help="distance from which on all are of one kind")
     next_token_only: bool = setting(False, help="train on the next token alone")
     label_smoothing: float = setting(0.0, low=0.0, high=1.0, help="share of the loss spread over all tokens")
+    use_cache: bool = setting(True, help="transformers keeps keys and values in every pass, not only to generate")
     head: str = setting("seq2seq", help="what is computed from the hidden states")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
@@ -45,6 +49,9 @@ class ProphetNetConfig(EncoderDecoderConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._derive("pad_id", 0)  # positions are counted from it
+        if self.n_decoder_layers > self.n_layers:
+            # transformers makes a cache for as many layers as the encoder has, and fails when the decoder has more.
+            object.__setattr__(self, "use_cache", False)
         if self.norm_eps != NORM_EPS:
             raise UsageError(f"norm_eps is {self.norm_eps}; checkpoints of this family know {NORM_EPS} only")
 
@@ -72,6 +79,7 @@ KEYS = {
     "max_distance": Key("relative_max_distance", 128),
     "next_token_only": Key("disable_ngram_loss", False),
     "label_smoothing": Key("eps", 0.0),
+    "use_cache": Key("use_cache", True),
     "decoder_start_id": Key("decoder_start_token_id", 0),
     "init_std": Key("init_std", 0.02),
     "tie_embeddings": Key("tie_word_embeddings", True),
@@ -92,11 +100,7 @@ def more_from_hf(r: HfConfig) -> dict[str, Any]:
 
 
 def more_to_hf(c: ProphetNetConfig) -> dict[str, object]:
-    return {
-        "max_position_embeddings": c.max_seq_len + 1 + c.unused_positions,
-        # transformers makes a cache for as many layers as the encoder has, and fails if the decoder has more.
-        "use_cache": c.n_decoder_layers <= c.n_layers,
-    }
+    return {"max_position_embeddings": c.max_seq_len + 1 + c.unused_positions}
 
 
 def build(c: ProphetNetConfig) -> NgramModel:

@@ -11,6 +11,13 @@ CASES = {
     "odd width": ("MarianMTModel", BASE | {"d_model": 21, "decoder_attention_heads": 7}),
     "two vocabularies": ("MarianMTModel", BASE | APART),
     "untied": ("MarianMTModel", BASE | {"tie_word_embeddings": False}),
+    "untied vocabularies": ("MarianMTModel", BASE | APART | {"tie_word_embeddings": False}),
+    "one table of a size of its own": ("MarianMTModel", BASE | {"decoder_vocab_size": 61}),
+    "untied, decoder of a size of its own": (
+        "MarianMTModel",
+        BASE | {"decoder_vocab_size": 47, "tie_word_embeddings": False, "scale_embedding": True},
+    ),
+    "other names": ("MarianMTModel", BASE | {"num_hidden_layers": 1, "num_attention_heads": 4}),
     "backbone": ("MarianModel", BASE | {"scale_embedding": True}),
     "two tables": ("MarianModel", BASE | APART),
 }
