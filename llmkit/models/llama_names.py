@@ -61,8 +61,7 @@ FIXED = (
 
 def more_from_hf(r: HfConfig, *, theta: float = 10000.0) -> dict[str, Any]:
     """Rotary settings and the dropout rate; theta: what the family assumes when the file does not say."""
-    theta, scaling = rope_from_hf(r, theta=theta)
-    return {"rope_theta": theta, "rope_scaling": scaling, "dropout": r.number("hidden_dropout_prob", default=0.0)}
+    return {**rope_from_hf(r, theta=theta), "dropout": r.number("hidden_dropout_prob", default=0.0)}
 
 
 def more_to_hf(c: LlamaLikeConfig) -> dict[str, object]:

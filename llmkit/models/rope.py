@@ -111,15 +111,15 @@ def _positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
-def rope_from_hf(r: HfConfig, *, theta: float = 10000.0) -> tuple[float, dict[str, Any]]:
-    """theta and scaling of a family that rotates whole heads; theta: what it assumes when the file does not say."""
+def rope_from_hf(r: HfConfig, *, theta: float = 10000.0) -> dict[str, Any]:
+    """rope_theta and rope_scaling of a family that rotates whole heads; theta: what it assumes of silent files."""
     table = rope_table(r)
     both = HfConfig({**r.raw, **table}, r.title)
     if table.get("rope_type", table.get("type")) == "proportional":
         table["partial_rotary_factor"] = both.number("partial_rotary_factor", default=1.0)
     else:
         both.refuse("partial_rotary_factor", 1, 1.0, because="this family rotates whole heads")
-    return float(both.number("rope_theta", default=theta)), table
+    return {"rope_theta": float(both.number("rope_theta", default=theta)), "rope_scaling": table}
 
 
 def rope_table(r: HfConfig) -> dict[str, Any]:

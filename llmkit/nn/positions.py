@@ -146,8 +146,17 @@ class PartialRotary(Rotary):
 
 
 def _plain(head_dim: int, theta: float, device: torch.device | str = "cpu") -> Tensor:
-    """theta ** -(2 j / head_dim) for each pair j. The device is named so that building on meta still computes."""
-    return 1.0 / theta ** (torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
+    """theta ** -(2 j / head_dim) for each pair j."""
+    return 1.0 / _slowness(head_dim, theta, device)
+
+
+def _slowness(head_dim: int, theta: float, device: torch.device | str = "cpu") -> Tensor:
+    """theta ** (2 j / head_dim), the inverse. The device is named so that building on meta still computes.
+
+    What scalings do to it is done in the order that transformers does it: at position 1000, the last bit of the fastest
+    frequency is 0.00006 of an angle.
+    """
+    return theta ** (torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
 
 
 def _default(r: Rotary) -> tuple[Tensor, float]:
@@ -190,9 +199,9 @@ def _yarn(r: Rotary) -> tuple[Tensor, float]:
     low, high = max(low, 0), min(high, r.head_dim - 1)
     high = high + 0.001 if low == high else high
     pairs = torch.arange(r.head_dim // 2, device="cpu", dtype=torch.float32)
-    interpolated = ((pairs - low) / (high - low)).clamp(0, 1)
-    frequencies = _plain(r.head_dim, r.theta)
-    return frequencies / factor * interpolated + frequencies * (1 - interpolated), magnitude
+    kept = 1 - ((pairs - low) / (high - low)).clamp(0, 1)
+    slowness = _slowness(r.head_dim, r.theta)
+    return 1.0 / (factor * slowness) * (1 - kept) + 1.0 / slowness * kept, magnitude
 
 
 def _longrope(r: Rotary) -> tuple[Tensor, float]:
@@ -203,14 +212,14 @@ def _longrope(r: Rotary) -> tuple[Tensor, float]:
     usual = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
     magnitude = s.get("attention_factor")
     short = torch.tensor(s["short_factor"], device="cpu", dtype=torch.float32)
-    return _plain(r.head_dim, r.theta) / short, usual if magnitude is None else magnitude
+    return 1.0 / (short * _slowness(r.head_dim, r.theta)), usual if magnitude is None else magnitude
 
 
 def _llama3(r: Rotary) -> tuple[Tensor, float]:
     """LLaMA 3.1: wavelengths longer than the old context are stretched, short ones kept, those between blended."""
     s = r.scaling
     frequencies = _plain(r.head_dim, r.theta)
-    turns = s["original_max_position_embeddings"] * frequencies / (2 * math.pi)  # over the old context
+    turns = s["original_max_position_embeddings"] / (2 * math.pi / frequencies)  # over the old context
     kept = ((turns - s["low_freq_factor"]) / (s["high_freq_factor"] - s["low_freq_factor"])).clamp(0, 1)
     return (1 - kept) * frequencies / s["factor"] + kept * frequencies, 1.0
 
@@ -226,7 +235,7 @@ def _dynamic_beyond(r: Rotary, length: Tensor) -> tuple[int, Tensor]:
 
 def _longrope_beyond(r: Rotary, length: Tensor) -> tuple[int, Tensor]:
     long = torch.tensor(r.scaling["long_factor"], device=length.device, dtype=torch.float32)
-    return r.scaling["original_max_position_embeddings"], _plain(r.head_dim, r.theta, length.device) / long
+    return r.scaling["original_max_position_embeddings"], 1.0 / (long * _slowness(r.head_dim, r.theta, length.device))
 
 
 FREQUENCIES = {

@@ -38,6 +38,7 @@ class FalconConfig(RotaryConfig):
 
     n_kv_heads: int = setting(1, low=0, high=1024, help="heads of keys and values; 0: as many as n_heads")
     max_seq_len: int = setting(2048, low=1, high=2**24, help="longest sequence, in tokens")
+    grouped: bool = setting(False, help="stored as groups of queries around a key (40B), even if it is one, or all")
     wiring: str = setting("one norm", choices=WIRINGS, help="parallel branches under one norm or two, or in sequence")
     bias: bool = setting(False, help="biases in all projections")
     alibi: bool = setting(False, help="positions as a slope on the scores instead of rotary ones")
@@ -49,7 +50,9 @@ class FalconConfig(RotaryConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.wiring == "sequence" and self.n_kv_heads not in (1, self.n_heads):
+        if self.wiring == "two norms" or self.n_kv_heads not in (1, self.n_heads):
+            object.__setattr__(self, "grouped", True)
+        if self.wiring == "sequence" and self.grouped:
             raise UsageError(f"n_kv_heads is {self.n_kv_heads}; with wiring 'sequence' it must be 1 or {self.n_heads}")
 
     @property
@@ -79,9 +82,7 @@ KEYS = {
 
 
 def more_from_hf(r: HfConfig) -> dict[str, Any]:
-    theta, scaling = rope_from_hf(r)
-    n_heads = r.read(KEYS["n_heads"], "int")
-    is_new = r.flag("new_decoder_architecture", default=False)
+    n_heads, is_new = r.read(KEYS["n_heads"], "int"), r.flag("new_decoder_architecture", default=False)
     parallel = r.read(Key("parallel_attn", True, null=False), "bool")
     n_norms = r.whole("num_ln_in_parallel_attn", default=2 if is_new else 1)
     shares_one_key = r.read(Key("multi_query", True, null=False), "bool") and not is_new
@@ -92,12 +93,11 @@ def more_from_hf(r: HfConfig) -> dict[str, Any]:
         raise r.wrong("num_ln_in_parallel_attn", n_norms, "1, or 2 where 'new_decoder_architecture' is true")
     if not is_new and not shares_one_key and n_kv_heads != n_heads:
         raise r.wrong("num_kv_heads", n_kv_heads, f"{n_heads}, or 'new_decoder_architecture' must be true")
-    return {
+    return ({} if r.flag("alibi", default=False) else rope_from_hf(r)) | {
         "d_model": r.whole("n_embed", "hidden_size", default=4544),  # the old name wins in transformers too
         "n_kv_heads": n_kv_heads,
         "wiring": WIRINGS[n_norms - 1] if parallel else "sequence",
-        "rope_theta": theta,
-        "rope_scaling": scaling,
+        "grouped": is_new,
     }
 
 
@@ -105,7 +105,7 @@ def more_to_hf(c: FalconConfig) -> dict[str, object]:
     return rope_to_hf(c) | {
         "multi_query": c.n_kv_heads == 1,
         "parallel_attn": c.wiring != "sequence",
-        "new_decoder_architecture": c.n_kv_heads not in (1, c.n_heads) or c.wiring == "two norms",
+        "new_decoder_architecture": c.grouped,
         "num_ln_in_parallel_attn": 2 if c.wiring == "two norms" else 1,
     }
 

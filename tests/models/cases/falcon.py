@@ -26,6 +26,10 @@ CASES = {
     "alibi multi query": ("FalconForCausalLM", BASE | {"alibi": True, "activation": "relu"}),
     "rotary in sequence": ("FalconForCausalLM", BASE | {"parallel_attn": False, "tie_word_embeddings": False}),
     "a key for each query": ("FalconForCausalLM", BASE | {"multi_query": False, "bias": True, "num_hidden_layers": 1}),
+    "new with one key and norm": (
+        "FalconForCausalLM",
+        GROUPED | {"num_kv_heads": 1, "num_ln_in_parallel_attn": 1, "alibi": True},
+    ),
     "new with one key": ("FalconForCausalLM", GROUPED | {"num_kv_heads": 1, "activation": "silu"}),
     "new with all keys": ("FalconForCausalLM", GROUPED | {"num_kv_heads": 6, "bias": True}),
     "new with all keys, one norm": ("FalconForCausalLM", GROUPED | {"num_kv_heads": 6, "num_ln_in_parallel_attn": 1}),
