@@ -24,13 +24,21 @@ def some_global(generator, batch):
     return {"global_attention_mask": chosen.long()}
 
 
-def question(generator, batch):
+def question(generator, batch, separator=2):
     """Questions of 3, 5 and 1 tokens, separated twice and ended once."""
     ids = batch["input_ids"].clone()
-    ids[ids == 2] = 9
+    ids[ids == separator] = 9
     for row, end in enumerate((3, 5, 1)):
-        ids[row, [end, end + 1, -1]] = 2
+        ids[row, [end, end + 1, -1]] = separator
     return {"input_ids": ids}
+
+
+def other_question(generator, batch):
+    return question(generator, batch, 7)
+
+
+def told(generator, batch):
+    return question(generator, batch) | some_global(generator, batch)
 
 
 GLOBAL = {"extra": some_global}
@@ -62,7 +70,8 @@ CASES = {
     "token classifier": ("LongformerForTokenClassification", BASE | {"num_labels": 3}, GLOBAL),
     "span": ("LongformerForQuestionAnswering", BASE | {"hidden_act": "gelu_new"}, {"extra": question}),
     "span in a long text": ("LongformerForQuestionAnswering", WINDOWS, {"extra": question, "seq": 75}),
-    "told span": ("LongformerForQuestionAnswering", BASE | {"sep_token_id": 7}, GLOBAL),
+    "told span": ("LongformerForQuestionAnswering", BASE, {"extra": told}),
+    "other separator": ("LongformerForQuestionAnswering", BASE | {"sep_token_id": 7}, {"extra": other_question}),
 }
 
 
