@@ -52,7 +52,7 @@ KEYS = {
     "n_layers": Key("num_layers", 6, also=("num_hidden_layers",)),
     "n_decoder_layers": Key("num_decoder_layers", 0),
     "n_heads": Key("num_heads", 8, also=("num_attention_heads",)),
-    "head_dim": Key("d_kv", 64),
+    "head_dim": Key("d_kv", 64, also=("head_dim",)),
     "d_ff": Key("d_ff", 2048),
     "max_seq_len": Key("n_positions", 512),
     "n_buckets": Key("relative_attention_num_buckets", 32),
