@@ -102,11 +102,6 @@ class ReformerConfig(ModelConfig):
         ):
             raise UsageError("local_after and hashed_after must be 0 with the head 'causal_lm': nothing ahead is seen")
 
-    @property
-    def chunks(self) -> set[int]:
-        """Lengths of the chunks that its layers use."""
-        return {self.local_chunk if kind == "local" else self.hashed_chunk for kind in self.layers}
-
 
 def build(c: ReformerConfig) -> EncoderModel:
     from torch import nn
@@ -125,6 +120,7 @@ def build(c: ReformerConfig) -> EncoderModel:
     from llmkit.nn.reversible import ReversibleStack
     from llmkit.nn.wiring import Block, Normed
 
+    chunks = {c.local_chunk if kind == "local" else c.hashed_chunk for kind in c.layers}
     local = Window(c.local_chunk, c.local_before, c.local_after)
     hashed = Window(c.hashed_chunk, c.hashed_before, c.hashed_after)
     hashing = Hashing(c.n_hashes, c.n_buckets, c.hash_seed, c.max_seq_len)
@@ -150,8 +146,8 @@ def build(c: ReformerConfig) -> EncoderModel:
         c.d_model,
         added={"position": position},
         token_project=nn.Dropout(c.dropout),
-        multiple=math.lcm(*c.chunks),
-        least=min(c.chunks),
+        multiple=math.lcm(*chunks),
+        least=min(chunks),
         fill_id=c.pad_id or 0,
     )
     stack = ReversibleStack(
