@@ -1,5 +1,6 @@
 """What the documents say is what the program does."""
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -28,6 +29,31 @@ def test_every_command_in_the_readme_is_one():
     used = set(re.findall(r"\bllmkit ([a-z-]+)", code))
     assert {"pretrain", "predict", "generate"} <= used
     assert used <= {child.name for child in program().children} | {"help"}
+
+
+def test_the_page_about_the_zoo_is_what_the_families_say():
+    from tests.zoo.table import FILE, text
+
+    assert FILE.read_text(encoding="utf-8") == text(), "python -m tests.zoo table writes it"
+
+
+def test_no_family_is_named_in_a_condition_outside_its_file():
+    """What a family does differently is written in its own file; code that asks for a name grows a case per family."""
+    from llmkit.models.registry import family_names, load_family
+
+    names = {spelled for name in family_names() for spelled in (name, name.replace("_", "-"), load_family(name).title)}
+    # Words of their own besides a family's name.
+    names -= {"Transformer"}
+    found = []
+    for path in sorted((ROOT / "llmkit").rglob("*.py")):
+        if path.parent.name == "families":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            tests = [n.test for n in [node] if isinstance(n, (ast.If, ast.IfExp, ast.While))]
+            tests += [node] if isinstance(node, (ast.Compare, ast.BoolOp, ast.match_case)) else []
+            words = [c.value for t in tests for c in ast.walk(t) if isinstance(c, ast.Constant)]
+            found += [f"{path.name}:{node.lineno}: {word}" for word in words if word in names]
+    assert found == []
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
