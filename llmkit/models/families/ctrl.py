@@ -40,6 +40,11 @@ class CtrlConfig(ModelConfig):
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.embedding_dropout is None:
+            object.__setattr__(self, "embedding_dropout", self.dropout)
+
 
 KEYS = {
     "vocab_size": Key("vocab_size", 246534),
@@ -62,10 +67,8 @@ def more_from_hf(r: HfConfig) -> dict[str, Any]:
 
 
 def more_to_hf(c: CtrlConfig) -> dict[str, object]:
-    embedding_dropout = c.dropout if c.embedding_dropout is None else c.embedding_dropout
     # What a recipe adds must survive a save; transformers ignores the key.
-    attention = {"attention_dropout": c.attention_dropout} if c.attention_dropout else {}
-    return {"embd_pdrop": embedding_dropout, **attention}
+    return {"attention_dropout": c.attention_dropout} if c.attention_dropout else {}
 
 
 def build(c: CtrlConfig) -> DecoderModel:
@@ -91,7 +94,7 @@ def build(c: CtrlConfig) -> DecoderModel:
         c.d_model,
         token_project=Scale(c.d_model**0.5),
         added={"position": SinusoidalPositions(c.d_model, limit=c.max_seq_len, dtype=torch.float32)},
-        dropout=c.dropout if c.embedding_dropout is None else c.embedding_dropout,
+        dropout=c.embedding_dropout or 0.0,
     )
     stack = Stack([block() for _ in range(c.n_layers)], LayerNorm(c.d_model, c.norm_eps))
     model = decoder_model(c, embeddings, stack, lm_bias=True)

@@ -46,6 +46,8 @@ class OpenAiGptConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.embedding_dropout is None:
+            object.__setattr__(self, "embedding_dropout", self.dropout)
         if self.d_ff != 4 * self.d_model:
             raise UsageError(f"d_ff is {self.d_ff}; in this family it is always 4 * d_model", "leave d_ff out")
 
@@ -74,10 +76,7 @@ def more_from_hf(r: HfConfig) -> dict[str, Any]:
 
 def more_to_hf(c: OpenAiGptConfig) -> dict[str, object]:
     theirs = {ours: name for name, ours in ACTIVATIONS.items()}
-    return {
-        "afn": theirs[c.activation],
-        "embd_pdrop": c.dropout if c.embedding_dropout is None else c.embedding_dropout,
-    }
+    return {"afn": theirs[c.activation]}
 
 
 def build(c: OpenAiGptConfig) -> DecoderModel:
@@ -101,7 +100,7 @@ def build(c: OpenAiGptConfig) -> DecoderModel:
         c.vocab_size,
         c.d_model,
         added={"position": LearnedPositions(c.max_seq_len, c.d_model)},
-        dropout=c.dropout if c.embedding_dropout is None else c.embedding_dropout,
+        dropout=c.embedding_dropout or 0.0,
     )
     model = decoder_model(c, embeddings, Stack([block() for _ in range(c.n_layers)]))
     init_normal(model, c.init_std)

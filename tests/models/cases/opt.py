@@ -17,7 +17,7 @@ CASES = {
         NARROW | {"layer_norm_elementwise_affine": False, "enable_bias": False, "do_layer_norm_before": False},
     ),
     "without last norm": ("OPTForCausalLM", BASE | {"_remove_final_layer_norm": True, "num_hidden_layers": 1}),
-    "rates": ("OPTForCausalLM", BASE | {"dropout": 0.3, "attention_dropout": 0.2, "layerdrop": 0.4, "init_std": 0.1}),
+    "rates": ("OPTForCausalLM", BASE | {"dropout": 0.3, "attention_dropout": 0.2, "layerdrop": 0.05, "init_std": 0.1}),
     "untied": ("OPTForCausalLM", BASE | {"tie_word_embeddings": False, "pad_token_id": 0}),
     "classifier": ("OPTForSequenceClassification", NARROW | {"num_labels": 3}),
     "odd heads": (
