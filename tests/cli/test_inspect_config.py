@@ -37,7 +37,6 @@ def test_a_model_in_the_store_goes_before_a_family_of_its_name(llmkit):
 
 def test_on_a_terminal_nothing_is_wider_than_it(on_terminal):
     screen = on_terminal("inspect", "gpt", "--config")
-    text = screen.out if hasattr(screen, "out") else screen
     assert "Radford et al. 2019" in screen.shown
 
 
