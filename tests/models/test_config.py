@@ -138,15 +138,39 @@ def test_absent_keys_mean_what_transformers_assumes_and_null_means_none():
         ("llama", "partial_rotary_factor", 0.5),
         ("llama", "rope_theta", 0),
         ("llama", "head_dim", 5),
+        ("llama", "is_causal", False),
+        ("llama", "token_classification_bias", False),
+        ("mistral", "layer_types", ["sliding_attention", "full_attention"]),
+        ("mistral", "sliding_window", 0),
+        ("gemma", "hidden_activation", "relu"),
+        ("gemma", "use_bidirectional_attention", True),
+        ("gpt_neox", "rotary_pct", 1.5),
+        ("falcon", "num_ln_in_parallel_attn", 2),
+        ("falcon", "new_decoder_architecture", "yes"),
     ],
 )
 def test_what_would_change_the_computation_is_refused(name, key, value):
     with pytest.raises(InputRefused) as caught:
         read(name, **{key: value})
     named = {"num_attention_heads": "n_heads", "num_key_value_heads": "n_kv_heads", "hidden_act": "act"}
+    named |= {"sliding_window": "window", "rotary_pct": "rotary_share"}
     words = (key, named.get(key, key), "rope_type", "factor", "d_model", "architecture")
     assert any(word in caught.value.message for word in words)
     assert "\n" not in caught.value.message
+
+
+def test_keys_that_mean_something_only_together():
+    assert read("mistral").window == 4096
+    assert read("mistral", sliding_window=None, num_key_value_heads=None).window is None
+    assert read("mistral", sliding_window=None, num_key_value_heads=None).n_kv_heads == 32
+    assert read("gemma", hidden_act="gelu", hidden_activation=None).activation == "gelu_pytorch_tanh"
+    assert read("gpt_neox", rotary_pct=0.5, rotary_emb_base=500).rotary_width == 48
+    grouped = {"num_attention_heads": 128, "hidden_size": 8192, "num_kv_heads": 8, "new_decoder_architecture": True}
+    assert (read("falcon").n_kv_heads, read("falcon").wiring) == (1, "one norm")
+    assert (read("falcon", **grouped).n_kv_heads, read("falcon", **grouped).wiring) == (8, "two norms")
+    for wrong in ({"parallel_attn": False}, {"num_ln_in_parallel_attn": 3}, {"new_decoder_architecture": False}):
+        with pytest.raises(InputRefused, match=r"config\.json"):
+            read("falcon", **{**grouped, "multi_query": False, **wrong})
 
 
 def test_harmless_keys_are_ignored():
