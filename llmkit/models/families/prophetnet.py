@@ -18,7 +18,8 @@ from llmkit.errors import UsageError
 from llmkit.models.bart_names import NORM_EPS, table_rules
 from llmkit.models.config import EncoderDecoderConfig, setting
 from llmkit.models.family import Family, Kind
-from llmkit.models.hf_config import Fixed, HfConfig, Key
+from llmkit.models.hf_config import Fixed, HfConfig
+from llmkit.models.prophetnet_names import KEYS, tower_rules
 
 if TYPE_CHECKING:
     from llmkit.models.ngram_shells import NgramModel
@@ -59,31 +60,6 @@ class ProphetNetConfig(EncoderDecoderConfig):
     def unused_positions(self) -> int:
         """Rows of the position tables up to the padding token's."""
         return (self.pad_id or 0) + 1
-
-
-KEYS = {
-    "vocab_size": Key("vocab_size", 30522),
-    "d_model": Key("hidden_size", 1024),
-    "n_layers": Key("num_encoder_layers", 12),
-    "n_heads": Key("num_encoder_attention_heads", 16),
-    "d_ff": Key("encoder_ffn_dim", 4096),
-    "n_decoder_layers": Key("num_decoder_layers", 12),
-    "n_decoder_heads": Key("num_decoder_attention_heads", 16),
-    "d_decoder_ff": Key("decoder_ffn_dim", 4096),
-    "activation": Key("activation_function", "gelu"),
-    "dropout": Key("dropout", 0.1),
-    "attention_dropout": Key("attention_dropout", 0.1),
-    "ffn_dropout": Key("activation_dropout", 0.1),
-    "ngram": Key("ngram", 2),
-    "n_buckets": Key("num_buckets", 32),
-    "max_distance": Key("relative_max_distance", 128),
-    "next_token_only": Key("disable_ngram_loss", False),
-    "label_smoothing": Key("eps", 0.0),
-    "use_cache": Key("use_cache", True),
-    "decoder_start_id": Key("decoder_start_token_id", 0),
-    "init_std": Key("init_std", 0.02),
-    "tie_embeddings": Key("tie_word_embeddings", True),
-}
 
 
 def more_from_hf(r: HfConfig) -> dict[str, Any]:
@@ -169,36 +145,14 @@ def build(c: ProphetNetConfig) -> NgramModel:
 
 
 def weight_rules(c: ProphetNetConfig) -> list[Rule | Ignore]:
-    from llmkit.weights.rules import Alias, JoinRows, Regroup, Rename, under
+    from llmkit.weights.rules import Alias, Rename, under
 
-    d = c.d_model
     base: list[Rule | Ignore] = [
         *table_rules(c, shared=c.tie_embeddings, table="word_embeddings", each="word_embeddings"),
         Rename("decoder.ngram_embeddings", "decoder.embeddings.stream"),
+        *tower_rules(c, "encoder.", c.n_buckets),
+        *tower_rules(c, "decoder.", c.n_buckets),
     ]
-    for tower in ("encoder.", "decoder."):
-        layer, block = tower + "layers.{i}.", tower + "stack.blocks.{i}."
-        qkv = ("query_proj", "key_proj", "value_proj")
-        base += [
-            Rename(tower + "position_embeddings", tower + "embeddings.added.position"),
-            Rename(tower + "embeddings_layer_norm", tower + "embeddings.norm"),
-            JoinRows(layer + "self_attn.", block + "attn.body.qkv", parts=qkv, rows=(d, d, d)),
-            Rename(layer + "self_attn.out_proj", block + "attn.body.out"),
-            Rename(layer + "self_attn_layer_norm", block + "attn.post_norm"),
-            Regroup(
-                layer + "self_attn.relative_pos_embeddings",
-                block + "attn.body.by_distance",
-                groups=c.n_buckets,
-                parts=(1,) * c.n_decoder_heads,
-            ),
-            Rename(layer + "cross_attn.query_proj", block + "cross.body.q"),
-            JoinRows(layer + "cross_attn.", block + "cross.body.kv", parts=qkv[1:], rows=(d, d)),
-            Rename(layer + "cross_attn.out_proj", block + "cross.body.out"),
-            Rename(layer + "cross_attn_layer_norm", block + "cross.post_norm"),
-            Rename(layer + "feed_forward.intermediate", block + "ffn.body.up"),
-            Rename(layer + "feed_forward.output", block + "ffn.body.down"),
-            Rename(layer + "feed_forward_layer_norm", block + "ffn.post_norm"),
-        ]
     on_top: list[Rule | Ignore] = []
     if c.head == "seq2seq":
         tied = Alias("lm_head.weight", "encoder.embeddings.token.weight")
