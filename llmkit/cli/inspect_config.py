@@ -52,7 +52,7 @@ def show_config(family: Family, config: ModelConfig | None, name: str, out: Outp
                     {"name": s.name, "value": _plain(s.value), "default": _plain(s.default), "key": s.key or None}
                     for s in found
                 ],
-                "supported_with_one_value": [f.theirs for f in family.fixed],
+                "supported_with_one_value": [f.theirs for f in family.refused],
             }
         )
     elif out.is_terminal:
@@ -81,8 +81,7 @@ def _draw(family: Family, found: list[Setting], name: str, out: Output, *, is_mo
         rows.append((*cells, _word(s.default), s.key, s.help))
     columns, rows = _fitted(columns, rows, out.width)
     out.table(columns, rows)
-    if family.fixed:
-        out.note(f"refused unless harmless: {', '.join(f.theirs for f in family.fixed)}")
+    out.note(f"refused unless harmless: {', '.join(f.theirs for f in family.refused)}")
 
 
 def _fitted(columns: list[Column], rows: list[Any], width: int) -> tuple[list[Column], list[Any]]:

@@ -19,6 +19,7 @@ _ALWAYS = (
     Fixed("pruned_heads", {}, because="it removes single attention heads"),
     Fixed("quantization_config", {}, because="the weights are quantized"),
 )
+_OF_DECODERS = (Fixed("is_causal", True, because="it lets tokens see those after them"),)
 
 
 class Kind(str, Enum):
@@ -70,10 +71,15 @@ class Family:
     weight_rules: Callable[[Any], list[Rule | Ignore]]
     model_type: str = ""
 
+    @property
+    def refused(self) -> tuple[Fixed, ...]:
+        """Every setting that is supported with one value only."""
+        return (*_ALWAYS, *(() if self.kind is Kind.ENCODER else _OF_DECODERS), *self.fixed)
+
     def config_from_hf(self, raw: Mapping[str, object]) -> ModelConfig:
         """config.json -> config. InputRefused names a key that is missing, mistyped or unsupported."""
         r = HfConfig(raw, self.title)
-        for fixed in (*_ALWAYS, *self.fixed):
+        for fixed in self.refused:
             r.refuse(fixed.theirs, *fixed.harmless, because=fixed.because)
         types = {f.name: str(f.type) for f in fields(self.config_class)}
         values = {ours: r.read(key, types[ours]) for ours, key in self.keys.items()}

@@ -53,10 +53,7 @@ KEYS = {
     "init_std": Key("initializer_range", 0.02),
     "tie_embeddings": Key("tie_word_embeddings", False),
 }
-FIXED = (
-    Fixed("is_causal", True, because="it lets tokens see those after them"),
-    Fixed("token_classification_bias", True, because="it takes the bias from the token classifier"),
-)
+FIXED = (Fixed("token_classification_bias", True, because="it takes the bias from the token classifier"),)
 
 
 def more_from_hf(r: HfConfig, *, theta: float = 10000.0) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""python -m tests.zoo table | speed [FAMILY ...]: write docs/zoo.md, or time families beside transformers."""
+"""python -m tests.zoo table | speed [FAMILY ...] | hunt [FAMILY ...]: docs/zoo.md; times beside transformers; parity on
+configurations crossed at random."""
 
 from __future__ import annotations
 
@@ -13,6 +14,10 @@ def main() -> int:
     speed = commands.add_parser("speed", help="forward and backward, one thread, CPU time, in turn with transformers")
     speed.add_argument("families", nargs="*")
     speed.add_argument("--pairs", type=int, default=5)
+    hunt = commands.add_parser("hunt", help="parity on settings of awkward cases crossed at random")
+    hunt.add_argument("families", nargs="*")
+    hunt.add_argument("--trials", type=int, default=20, help="configurations of each family")
+    hunt.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if options.what == "table":
         from tests.zoo.table import write
@@ -20,6 +25,12 @@ def main() -> int:
         write()
         return 0
     os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+    if options.what == "hunt":
+        from tests.zoo.hunt import hunt as search
+
+        found = search(options.families, options.trials, options.seed)
+        print(", ".join(f"{n} {what}" for what, n in sorted(found.items())))
+        return 1 if found["bad"] else 0
     from tests.zoo.speed import report
 
     report(options.families, options.pairs)

@@ -44,7 +44,7 @@ def text() -> str:
     lines += ["", "## Heads and settings", ""]
     lines += ["A setting that is not listed reaches no computation, here or in `transformers`.", ""]
     for f in families:
-        refused = {fixed.theirs for fixed in f.fixed}
+        refused = {fixed.theirs for fixed in f.refused} - _NOT_SETTINGS
         honoured = sorted(_read_keys(f) - refused - _NOT_SETTINGS)
         heads = ", ".join(f"{ours} (`{theirs}`)" for ours, theirs in f.heads.items())
         lines += [f"### {f.title}", "", f"{f.peculiar[0].upper()}{f.peculiar[1:]}.", ""]

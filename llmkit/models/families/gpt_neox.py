@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmkit.models.config import setting
 from llmkit.models.decoder_heads import decoder_head_rules, decoder_model
 from llmkit.models.family import Family, Kind
-from llmkit.models.hf_config import Fixed, HfConfig, Key
+from llmkit.models.hf_config import HfConfig, Key
 from llmkit.models.rope import RotaryConfig, rope_table, rope_to_hf
 
 if TYPE_CHECKING:
@@ -168,7 +168,6 @@ FAMILY = Family(
     config_class=GptNeoXConfig,
     heads=HEADS,
     keys=KEYS,
-    fixed=(Fixed("is_causal", True, because="it lets tokens see those after them"),),
     token_ids={"bos_token_id": 0, "eos_token_id": 2},
     more_from_hf=more_from_hf,
     more_to_hf=more_to_hf,
