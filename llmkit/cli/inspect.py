@@ -85,9 +85,9 @@ def inspect(
     llmkit inspect                                         layers of the newest
     llmkit inspect tiny --text "It sat, it purred"         what every head does
     llmkit inspect tiny --text "..." --layer 2 --head 1    one head as a map
-    llmkit inspect my-t5 --text "..." --cross              what its answer looks at
+    llmkit inspect my-t5 --text "..." --cross              what its answer sees
     llmkit inspect tiny@500 --diff tiny@1000               what training changed
-    llmkit inspect t5 --config                             what a family lets you set
+    llmkit inspect t5 --config                             settings of a family
     """
     from llmkit.checkpoint.refs import default_store
     from llmkit.cli.inspect_numbers import show_neighbours, show_stats

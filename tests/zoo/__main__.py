@@ -1,5 +1,5 @@
-"""python -m tests.zoo table | speed [FAMILY ...] | hunt [FAMILY ...]: docs/zoo.md; times beside transformers; parity on
-configurations crossed at random."""
+"""python -m tests.zoo table | speed | exact | hunt: write docs/zoo.md; time families beside transformers; the largest
+differences from the oracle; parity on configurations crossed at random."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ def main() -> int:
     speed = commands.add_parser("speed", help="forward and backward, one thread, CPU time, in turn with transformers")
     speed.add_argument("families", nargs="*")
     speed.add_argument("--pairs", type=int, default=5)
+    exact = commands.add_parser("exact", help="largest differences from the oracle over all awkward cases")
+    exact.add_argument("families", nargs="*")
     hunt = commands.add_parser("hunt", help="parity on settings of awkward cases crossed at random")
     hunt.add_argument("families", nargs="*")
     hunt.add_argument("--trials", type=int, default=20, help="configurations of each family")
@@ -25,6 +27,11 @@ def main() -> int:
         write()
         return 0
     os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+    if options.what == "exact":
+        from tests.zoo.exact import report as differences
+
+        differences(options.families)
+        return 0
     if options.what == "hunt":
         from tests.zoo.hunt import hunt as search
 

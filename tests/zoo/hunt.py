@@ -68,8 +68,8 @@ class Trial:
 
 def hunt(names: Sequence[str], trials: int, seed: int, say: Callable[[str], None] = print) -> Counter[str]:
     """Run `trials` configurations of each family; returns how many were found equal, refused, impossible or bad."""
-    tests = _module("conftest")
-    parity, cached = _module("test_parity"), _module("test_cached_decoding")
+    tests = load_tests("conftest")
+    parity, cached = load_tests("test_parity"), load_tests("test_cached_decoding")
     total: Counter[str] = Counter()
     for family in names or family_names():
         counts: Counter[str] = Counter()
@@ -145,10 +145,11 @@ def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
 
 
-def _module(name: str) -> ModuleType:
+def load_tests(name: str) -> ModuleType:
+    """One of the files in tests/models as a module; they are no package, so that pytest can collect them apart."""
     spec = importlib.util.spec_from_file_location(f"hunt_{name}", MODELS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    spec.loader.execload_tests(module)
     return module
