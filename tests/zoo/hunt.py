@@ -151,5 +151,5 @@ def load_tests(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.execload_tests(module)
+    spec.loader.exec_module(module)
     return module
