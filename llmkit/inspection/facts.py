@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _GATED = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu", "gelu_new": "geglu", "gelu_pytorch_tanh": "geglu",
           "relu": "reglu"}  # fmt: skip
 _TOKEN_HEADS = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForPreTraining", "ForConditionalGeneration", "MTModel")
+_OUR_TOKEN_HEADS = ("causal_lm", "masked_lm", "pretraining", "permutation_lm", "seq2seq")
 # Positions that enter attention, in the tree's words; tables of positions are lines of the tree themselves.
 _IN_ATTENTION = {"rotary": "rope", "alibi": "alibi", "relative bias": "relative bias", "relative": "relative"}
 
@@ -75,7 +76,7 @@ def read_facts(config: Mapping[str, object], tensor_names: Iterable[str]) -> Fac
         activation=_GATED.get(activation, activation) if gated else activation,
         # Where nothing is stated and the family is unknown, tying is what transformers assumes.
         tied=ours.tie_embeddings if ours else config.get("tie_word_embeddings") is not False,
-        has_token_head=architecture.endswith(_TOKEN_HEADS),
+        has_token_head=ours.head in _OUR_TOKEN_HEADS if ours else architecture.endswith(_TOKEN_HEADS),
         decoder_layers=decoder_layers,
         experts=getattr(ours, "n_experts", None) or _number(config, "num_local_experts", "num_experts"),
         active_experts=getattr(ours, "experts_per_token", None) or _number(config, "num_experts_per_tok"),

@@ -14,14 +14,15 @@ from llmkit.inspection.structure import Structure, TensorFact, is_expert
 _EARLY = [
     re.compile(p)
     for p in (
-        r"^(shared|wte|tokens|word_embeddings|embed_tokens|word_embedding|embed_in)$", r"^embed(?!_out)",
-        r"^(wpe|position_embeddings)$",
-        r"^token_type", r"^encoder$", r"^decoder$", r"^(ln_?1|norm_?1|input_layernorm|attention_norm|pre_norm)$",
-        r"^(self_attn|attn|attention|self_attention|selfattention|self)$", r"^(q|wq|query|c_attn|qkv|query_key_value)",
-        r"^(k|wk|key)(_|$)", r"^(v|wv|value)(_|$)", r"^wi(_\d)?$", r"^(o|wo|out)(_|$)",
-        r"^(?!encoder_attn|cross).*(attn|attention).*norm", r"^(encoder_attn|encdecattention|cross\w*)$",
-        r"^(encoder_attn|cross).*norm", r"^(ln_?2|norm_?2|ffn_norm)$",
-        r"^(mlp|ffn|feed_forward|intermediate)$", r"^(gate|w1|fc1|c_fc|wi)", r"^(up|w3)", r"^(down|w2|fc2|c_proj)",
+        r"^(shared|wte|tokens|word_embeddings?|embed_tokens|embed_in)$", r"^embed(?!_out)|^tokens_embed$|^w$",
+        r"^(wpe|position_embeddings|positions_embed)$", r"^token_type", r"^encoder$", r"^decoder$",
+        r"^(ln_?1|(layer_?)?norm_?1|input_layernorm|attention_norm|pre_norm)$",
+        r"^((self_|rel_)?attn|attentions?|self_?attention|multi_head_attention|self)$",
+        r"^(q|wq|query|c_attn|qkv|query_key_value)", r"^(k|wk|key)(_|$)", r"^(v|wv|value)(_|$)", r"^wi(_\d)?$",
+        r"^(o|wo|out)(_|$)", r"^(?!encoder_attn|cross).*(attn|attention).*norm",
+        r"^(encoder_attn|encdecattention|cross\w*)$", r"^(encoder_attn|cross).*norm",
+        r"^(ln_?2|(layer_?)?norm_?2|ffn_norm)$", r"^(mlp|ffns?|ff|feed_forward|intermediate)$",
+        r"^(gate|w1|fc1|c_fc|wi)", r"^(up|w3)", r"^(down|w2|fc2|c_proj)",
         r"^(layers?|h|blocks?)$", r"^dense", r"^output$", r"^(transform|weight)$",
     )
 ]  # fmt: skip
@@ -131,7 +132,7 @@ def _node(name: str, child: _Module | TensorFact, structure: Structure) -> Node:
         return _fold(name, numbers, sorted(numbers, key=int), structure)
     tensors = tuple(child.tensors())
     kinds = len({_signature(c) for c in numbers.values()})
-    note = f"{kinds} kinds" if kinds > 1 else note_for(name, tensors, structure)
+    note = f"{kinds} kinds" if 1 < kinds < len(numbers) else note_for(name, tensors, structure)
     is_frame = child.numbered()
     only_tensors = all(isinstance(c, TensorFact) for c in child.children.values())
     children = () if only_tensors and len(tensors) <= 2 else _children(child, structure)
@@ -157,10 +158,13 @@ def _fold(name: str, numbers: dict[str, _Module], members: list[str], structure:
     tensors = tuple(first.tensors())
     every = [t for m in members for t in numbers[m].tensors()]
     note = _list_note(every, len(members), structure)
-    children = tuple(replace(c, note="") if c.note == note else c for c in _children(first, structure))
+    is_leaf = len(tensors) <= 2 and all(isinstance(c, TensorFact) for c in first.children.values())
+    below = () if is_leaf else _children(first, structure)
+    children = tuple(replace(c, note="") if c.note == note else c for c in below)
     return Node(
-        name, len(members), sum(t.params for t in every), sum(t.bytes for t in every), "", _dtype(tensors),
-        note, children, tensors,
+        name, len(members), sum(t.params for t in every), sum(t.bytes for t in every),
+        shapes(tensors) if is_leaf else "", _dtype(tensors), note or note_for(name, tensors, structure), children,
+        tensors,
     )  # fmt: skip
 
 
@@ -186,11 +190,11 @@ def note_for(name: str, tensors: tuple[TensorFact, ...], structure: Structure) -
     if tied and len(tensors) <= 2:
         return f"tied to {tied.removesuffix('.weight').rpartition('.')[2]}"
     first = re.sub(r"^\d+\.", "", name).partition(".")[0].lower()
-    if re.fullmatch(r"(self_?|rel_)?(attn|attention)", first):
+    if re.fullmatch(r"(self_?|rel_|multi_head_)?(attn|attentions?)", first):
         return structure.facts.attention_words
     if re.fullmatch(r"encdecattention|encoder_attn|cross_?(attn|attention)", first):
         return f"{structure.facts.heads} heads" if structure.facts.heads else ""
-    if re.fullmatch(r"mlp|ffn|ff|feed_forward|intermediate|fc1|densereludense", first):
+    if re.fullmatch(r"mlp|ffns?|ff|feed_forward|intermediate|fc1|densereludense", first):
         return structure.facts.activation
     return ""
 

@@ -19,11 +19,13 @@ DTYPES = {
 _BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "masked_bias", "causal_mask")
 EMBEDDINGS = (
     "embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight", "embed_in.weight",
-    "tok_embeddings.weight", "token_embedding.weight", "tokens.weight",
+    "tok_embeddings.weight", "token_embedding.weight", "tokens.weight", "tokens_embed.weight", "word_embedding.weight",
+    ".embeddings.weight", ".w.weight",
 )  # fmt: skip
 _HEADS = (
     "lm_head.weight", "embed_out.weight", "predictions.decoder.weight", "lm_head.decoder.weight",
-    "generator_lm_head.weight", "vocab_projector.weight", "output_projection.weight",
+    "generator_lm_head.weight", "vocab_projector.weight", "output_projection.weight", "pred_layer.proj.weight",
+    "lm_loss.weight",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from llmkit.errors import InputRefused
 from llmkit.inspection.outline import outline, shapes, span
 from llmkit.inspection.structure import TensorFact, assemble, read_structure
+from llmkit.models.registry import family_names
 
 LLAMA = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -139,3 +140,86 @@ def test_a_cut_file_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(data[:-1])
     with pytest.raises(InputRefused, match="cut short"):
         read_structure(tmp_path)
+
+
+SIZES = {"vocab_size": 97, "d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 40}
+
+
+def stored(path, name, **settings):
+    """The structure of a small model of that family, as its file tells it, and the model."""
+    import torch
+
+    from llmkit.checkpoint.hf_layout import write_model
+    from llmkit.models.registry import load_family
+
+    torch.manual_seed(0)
+    family = load_family(name)
+    model = family.build(family.config_class(**{**SIZES, **settings}))
+    path.mkdir()
+    write_model(path, model)
+    return read_structure(path), model
+
+
+def walk(node):
+    for child in node.children:
+        yield child
+        yield from walk(child)
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_a_familys_tree_counts_what_the_model_has(name, tmp_path):
+    structure, model = stored(tmp_path / "m", name)
+    unused = sum(t.params for t in structure.tensors if t.name in UNUSED.get(name, ()))
+    assert structure.params - unused == sum(p.numel() for p in model.parameters())
+    assert structure.facts.layers == 2
+    assert structure.facts.heads == model.config.n_heads
+    root = outline(structure)
+    assert sum(n.params for n in root.children) == structure.params
+
+
+# Stored because transformers stores them; nothing is computed with them.
+UNUSED = {"reformer": ("lm_head.bias",)}
+
+
+def test_shared_blocks_are_said_to_be_shared(tmp_path):
+    structure, _ = stored(tmp_path / "m", "albert", n_layers=6)
+    assert [n.note for n in walk(outline(structure)) if "shared" in n.note] == ["shared by 6 layers"]
+    structure, _ = stored(tmp_path / "own", "bert", n_layers=6)
+    assert not [n.note for n in walk(outline(structure)) if "shared" in n.note]
+
+
+@pytest.mark.parametrize(("name", "active"), [("mixtral", 2), ("switch_transformers", 1)])
+def test_experts_are_counted_active_and_in_total(name, active, tmp_path):
+    structure, model = stored(tmp_path / "m", name, n_experts=4)
+    [idle] = {sum(p.numel() for n, p in model.named_parameters() if ".experts." in n) * (4 - active) // 4}
+    assert structure.active_params == structure.params - idle < structure.params
+    notes = {(n.name.rpartition(".")[2], n.count, n.note) for n in walk(outline(structure)) if "active" in n.note}
+    assert notes == {("experts", 4, f"{active} active per token")}
+
+
+def test_two_stacks_stand_in_the_order_of_data_flow_with_their_own_layers(tmp_path):
+    structure, _ = stored(tmp_path / "m", "bart", n_decoder_layers=3, eos_id=2, pad_id=1, decoder_start_id=2)
+    assert (structure.facts.layers, structure.facts.decoder_layers) == (2, 3)
+    names = [n.name for n in outline(structure).children]
+    assert names[:3] == ["shared", "encoder", "decoder"]
+    [block] = [n for n in walk(outline(structure)) if n.count == 3]
+    order = [n.name for n in block.children]
+    assert order == [
+        "self_attn", "self_attn_layer_norm", "encoder_attn", "encoder_attn_layer_norm", "fc1", "fc2",
+        "final_layer_norm",
+    ]  # fmt: skip
+
+
+def test_layers_that_differ_are_grouped_by_kind_and_unlike_parts_join_their_block(tmp_path):
+    structure, _ = stored(tmp_path / "m", "t5", n_layers=3)
+    found = {n.name: n for n in walk(outline(structure))}
+    assert found["block"].note == "2 kinds"
+    assert found["1-2"].count == 2
+    assert {"0.SelfAttention", "1.EncDecAttention", "2.DenseReluDense"} <= found.keys()
+    assert "relative bias" in found["0.SelfAttention"].note
+    assert "relative bias" not in found["1.EncDecAttention"].note
+
+
+def test_a_discriminator_has_no_output_layer_over_the_vocabulary(tmp_path):
+    structure, _ = stored(tmp_path / "m", "electra", head="replaced_token")
+    assert structure.head_tied_to is None
