@@ -12,7 +12,7 @@ from llmkit.models.shells import EncoderDecoderModel, Output, Tower
 from llmkit.nn.cache import NO_CACHE, Cache, KVCache
 from llmkit.nn.context import Memory
 from llmkit.nn.masks import FREE
-from llmkit.nn.ngram_attention import Distances, StreamContext, StreamEmbeddings
+from llmkit.nn.ngram_attention import StreamContext, StreamEmbeddings, StreamReach
 from llmkit.nn.positions import NO_ROTATION
 from llmkit.nn.wiring import Stack
 
@@ -26,7 +26,7 @@ class NgramTower(Tower):
     is_causal = True
     embeddings: StreamEmbeddings
 
-    def __init__(self, embeddings: StreamEmbeddings, stack: Stack, *, distances: Distances, shown: int) -> None:
+    def __init__(self, embeddings: StreamEmbeddings, stack: Stack, *, distances: StreamReach, shown: int) -> None:
         super().__init__(embeddings, stack)
         self.distances = distances
         self.shown = shown

@@ -16,7 +16,7 @@ from llmkit.nn.masks import FREE, AttentionMask
 SELF = -1e5
 
 
-class LocalAttention(AttentionPart):
+class ChunkAttention(AttentionPart):
     """Every token looks at those of its own chunk and of the neighbouring ones.
 
     Shapes: x (batch, seq, d_model) -> the same; ctx is a `ChunkedContext`. `qkv` holds the rows of all queries, keys

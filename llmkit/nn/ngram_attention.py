@@ -25,7 +25,7 @@ from llmkit.nn.masks import AttentionMask
 
 @dataclass
 class StreamContext(Context):
-    """streams: how many there are beside the main one. reach: what `Distances` makes of them."""
+    """streams: how many there are beside the main one. reach: what `StreamReach` makes of them."""
 
     streams: int = 0
     reach: Tensor | None = None
@@ -35,7 +35,7 @@ class NgramAttention(AttentionPart):
     """Self-attention of a main stream and of any number of foretelling streams.
 
     To each score comes a number that the layer makes of x, one for each head and bucket of distances (see
-    `Distances`). Only the main stream's keys and values are cached.
+    `StreamReach`). Only the main stream's keys and values are cached.
 
     Shapes: x (batch, (1 + streams) * seq, d_model) -> the same.
     """
@@ -81,7 +81,7 @@ class NgramAttention(AttentionPart):
         return f"heads={self.n_heads}, head_dim={self.head_dim}, buckets={self.n_buckets}, scale={self.scale:.4g}"
 
 
-class Distances:
+class StreamReach:
     """Which key is how far behind which query, in buckets, and which are in sight.
 
     Half of the buckets are single distances, the others grow logarithmically up to `max_distance` (Raffel et al. 2020).

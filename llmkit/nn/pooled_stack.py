@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llmkit.nn.context import Context
 from llmkit.nn.masks import causal_pattern
 from llmkit.nn.pooled_attention import EXEMPT, HIDDEN, PooledContext, Relation
-from llmkit.nn.pooling import Grain, Pairs
+from llmkit.nn.pooling import Pairs, Resolution
 from llmkit.nn.wiring import Stack
 
 # The segment of the first token ([CLS]), which belongs to every other segment as well.
@@ -44,21 +44,21 @@ class PooledStack(Stack):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
-        grain = _whole(ctx, x.shape[1])
-        sines = self._sines(grain, x)
-        return self._shorten(x, _layer_context(ctx), grain, sines)[0]
+        resolution = _whole(ctx, x.shape[1])
+        sines = self._sines(resolution, x)
+        return self._shorten(x, _layer_context(ctx), resolution, sines)[0]
 
     def _shorten(
-        self, x: Tensor, ctx: PooledContext, grain: Grain, sines: Tensor, keep: int = 0
+        self, x: Tensor, ctx: PooledContext, resolution: Resolution, sines: Tensor, keep: int = 0
     ) -> tuple[Tensor, Tensor]:
         """What comes out of all blocks, and what came out of the first `keep` layers."""
-        kept, relation = x, self._relation(sines, grain, grain)
+        kept, relation = x, self._relation(sines, resolution, resolution)
         for start, end in zip([0, *self.ends], self.ends, strict=False):
             keys, first = x, relation
             if start > 0 and x.shape[1] > self.pairs.least:
-                x, queries = self.pairs.pool(x), self.pairs.pool_queries(grain)
-                between, grain = self._relation(sines, queries, grain), self.pairs.pool_keys(queries)
-                relation = self._relation(sines, grain, grain)
+                x, queries = self.pairs.pool(x), self.pairs.pool_queries(resolution)
+                between, resolution = self._relation(sines, queries, resolution), self.pairs.pool_keys(queries)
+                relation = self._relation(sines, resolution, resolution)
                 keys, first = (x, relation) if self.pool_all else (keys, between)
             for layer, block in enumerate(self.blocks[start:end], start):
                 ctx.layer, ctx.keys, ctx.relation = layer, keys, first
@@ -67,7 +67,7 @@ class PooledStack(Stack):
                 kept = x if layer + 1 == keep else kept
         return x, kept
 
-    def _sines(self, whole: Grain, x: Tensor) -> Tensor:
+    def _sines(self, whole: Resolution, x: Tensor) -> Tensor:
         """Sines and cosines of all distances between tokens of the text, at every resolution: (2 n + 1, d_model)."""
         half = x.shape[2] // 2
         n = whole.seq + 2 ** len(self.ends)
@@ -76,7 +76,7 @@ class PooledStack(Stack):
         angles = torch.arange(-n, n + 1, device=x.device).float()[:, None] * frequencies
         return self.dropout(torch.cat([angles.sin(), angles.cos()], -1).to(x.dtype))
 
-    def _relation(self, sines: Tensor, queries: Grain, keys: Grain) -> Relation:
+    def _relation(self, sines: Tensor, queries: Resolution, keys: Resolution) -> Relation:
         """Distances go by the steps of the keys: positions in between count as the one before."""
         stride, middle = keys.stride, len(sines) // 2
         steps = middle // stride
@@ -126,7 +126,7 @@ def _layer_context(ctx: Context) -> PooledContext:
     return PooledContext(ctx.mask, ctx.rotation, ctx.cache)
 
 
-def _whole(ctx: Context, seq: int) -> Grain:
+def _whole(ctx: Context, seq: int) -> Resolution:
     """The text as it came."""
     assert ctx.positions is not None, "pooled stacks go by positions"
     allowed = None
@@ -135,4 +135,4 @@ def _whole(ctx: Context, seq: int) -> Grain:
     elif ctx.mask.bias is not None:
         allowed = (ctx.mask.bias[:, 0] == 0).expand(-1, seq, -1)
     segments = torch.zeros_like(ctx.positions) if ctx.segments is None else ctx.segments
-    return Grain(ctx.positions, segments, allowed)
+    return Resolution(ctx.positions, segments, allowed)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Grain:
+class Resolution:
     """The text at one resolution: positions and segments (batch or 1, seq), and who sees whom.
 
     allowed: (batch or 1, queries, keys) booleans, None if everyone sees everyone. stride: how far its tokens stand
@@ -55,19 +55,19 @@ class Pairs:
         members = self.members(x.shape[1], x.device)
         return self.reduce(x.index_select(1, members.flatten()).unflatten(1, members.shape), 2)
 
-    def pool_queries(self, grain: Grain) -> Grain:
+    def pool_queries(self, resolution: Resolution) -> Resolution:
         """A pooled token stands where its first one does, belongs to its segment and sees what it sees."""
-        first = self.members(grain.seq, grain.positions.device)[:, 0]
-        allowed = None if grain.allowed is None else grain.allowed[:, first]
-        return Grain(grain.positions[:, first], grain.segments[:, first], allowed, 2 * grain.stride)
+        first = self.members(resolution.seq, resolution.positions.device)[:, 0]
+        allowed = None if resolution.allowed is None else resolution.allowed[:, first]
+        return Resolution(resolution.positions[:, first], resolution.segments[:, first], allowed, 2 * resolution.stride)
 
-    def pool_keys(self, grain: Grain) -> Grain:
+    def pool_keys(self, resolution: Resolution) -> Resolution:
         """A pooled token is seen by those who see both of its tokens."""
-        if grain.allowed is None:
-            return grain
-        members = self.members(grain.allowed.shape[2], grain.positions.device)
-        both = grain.allowed[:, :, members.flatten()].unflatten(2, members.shape).all(-1)
-        return replace(grain, allowed=both)
+        if resolution.allowed is None:
+            return resolution
+        members = self.members(resolution.allowed.shape[2], resolution.positions.device)
+        both = resolution.allowed[:, :, members.flatten()].unflatten(2, members.shape).all(-1)
+        return replace(resolution, allowed=both)
 
 
 class PairsAfterFirst(Pairs):

@@ -17,7 +17,7 @@ class ReversibleStack(Stack):
     """Blocks of two branches, `attn` and `ffn`: y1 = x1 + attn(x2), y2 = x2 + ffn(y1); then a norm of both streams.
 
     Shapes: x (batch, filled, d_model) -> (batch, seq, 2 d_model), where what fills up the text (see
-    `FilledEmbeddings`) is seen by no token of it.
+    `PaddedEmbeddings`) is seen by no token of it.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], norm: nn.Module, *, dropout: float = 0.0) -> None:

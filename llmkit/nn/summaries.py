@@ -27,7 +27,7 @@ def mean_place(hidden: Tensor, ids: Tensor, attention_mask: Tensor | None) -> Te
 SUMMARIES = {"first": first_place, "last": last_place, "mean": mean_place, "cls_index": last_place}
 
 
-class BentDecision(Decision):
+class ActivatedDecision(Decision):
     """act(linear(dropout(x))): scores bent by an activation (XLM's and XLNet's `summary_activation`)."""
 
     def __init__(self, d_model: int, n: int, act: Activation, *, dropout: float = 0.0) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from llmkit.models.registry import load_family
 from llmkit.nn.attention import AttentionPart
 from llmkit.nn.capture import Site, capture_attention
-from llmkit.nn.chunked_attention import HashedAttention, LocalAttention
+from llmkit.nn.chunked_attention import ChunkAttention, HashedAttention
 from llmkit.nn.chunks import ChunkedContext, Window
 from llmkit.nn.hashing import Hashing
 from llmkit.nn.masks import AttentionMask
@@ -18,7 +18,7 @@ WIDTH, HEADS, HEAD = 10, 2, 4
 def parts(window):
     hashed = [Hashing(rounds, buckets, seed=1) for rounds, buckets in ((1, ()), (3, (4,)), (2, (2, 4)))]
     return [
-        LocalAttention(WIDTH, HEADS, HEAD, window),
+        ChunkAttention(WIDTH, HEADS, HEAD, window),
         *(HashedAttention(WIDTH, HEADS, HEAD, window, hashing) for hashing in hashed),
     ]
 

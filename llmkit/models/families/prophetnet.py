@@ -88,7 +88,7 @@ def build(c: ProphetNetConfig) -> NgramModel:
     from llmkit.nn.feedforward import FeedForward
     from llmkit.nn.heads import LMHead
     from llmkit.nn.init import init_normal
-    from llmkit.nn.ngram_attention import Distances, NgramAttention, StreamEmbeddings
+    from llmkit.nn.ngram_attention import NgramAttention, StreamEmbeddings, StreamReach
     from llmkit.nn.norms import LayerNorm
     from llmkit.nn.wiring import Block, Residual, Stack
 
@@ -130,7 +130,7 @@ def build(c: ProphetNetConfig) -> NgramModel:
     decoder = NgramTower(
         written,
         Stack([decoder_block() for _ in range(c.n_decoder_layers)]),
-        distances=Distances(c.n_buckets, c.max_distance),
+        distances=StreamReach(c.n_buckets, c.max_distance),
         shown=1 if c.head == "seq2seq" else 0,
     )
     tied = read.token.weight if c.tie_embeddings else None

@@ -109,14 +109,14 @@ def build(c: ReformerConfig) -> EncoderModel:
     from llmkit.models.chunked_shells import ChunkedModel
     from llmkit.nn.activations import ACTIVATIONS as FUNCTIONS
     from llmkit.nn.axial_positions import AxialPositions, DroppedPositions
-    from llmkit.nn.chunked_attention import HashedAttention, LocalAttention
+    from llmkit.nn.chunked_attention import ChunkAttention, HashedAttention
     from llmkit.nn.chunks import Window
     from llmkit.nn.feedforward import EarlyDropFeedForward
-    from llmkit.nn.filled_embeddings import FilledEmbeddings
     from llmkit.nn.hashing import Hashing
     from llmkit.nn.heads import Decision, FirstToken, LMHead
     from llmkit.nn.init import init_normal
     from llmkit.nn.norms import LayerNorm
+    from llmkit.nn.padded_embeddings import PaddedEmbeddings
     from llmkit.nn.reversible import ReversibleStack
     from llmkit.nn.wiring import Block, Normed
 
@@ -130,7 +130,7 @@ def build(c: ReformerConfig) -> EncoderModel:
 
     def block(kind: str) -> Block:
         if kind == "local":
-            attention: nn.Module = LocalAttention(c.d_model, c.n_heads, c.head_dim, local, dropout=c.attention_dropout)
+            attention: nn.Module = ChunkAttention(c.d_model, c.n_heads, c.head_dim, local, dropout=c.attention_dropout)
         else:
             attention = HashedAttention(c.d_model, c.n_heads, c.head_dim, hashed, hashing, dropout=c.hashed_dropout)
         feed_forward = EarlyDropFeedForward(c.d_model, c.d_ff, FUNCTIONS[c.activation], dropout=c.dropout)
@@ -141,7 +141,7 @@ def build(c: ReformerConfig) -> EncoderModel:
         if c.axial
         else DroppedPositions(c.max_seq_len, c.d_model, dropout=c.dropout)
     )
-    embeddings = FilledEmbeddings(
+    embeddings = PaddedEmbeddings(
         c.vocab_size,
         c.d_model,
         added={"position": position},

@@ -110,7 +110,7 @@ def build(c: XlmConfig) -> MultilingualEncoder:
     from llmkit.nn.init import fill_with_sines, init_normal
     from llmkit.nn.languages import HidePadding, Languages
     from llmkit.nn.norms import LayerNorm
-    from llmkit.nn.summaries import SUMMARIES, BentDecision
+    from llmkit.nn.summaries import SUMMARIES, ActivatedDecision
     from llmkit.nn.wiring import Block, Residual, Stack
 
     def residual(body: nn.Module) -> Residual:
@@ -132,7 +132,7 @@ def build(c: XlmConfig) -> MultilingualEncoder:
     tied = embeddings.token.weight if c.tie_embeddings else None
     heads = {
         "masked_lm": lambda: LMHead(c.d_model, c.vocab_size, tied=tied, bias=True),
-        "classification": lambda: BentDecision(c.d_model, len(c.labels), bend, dropout=c.summary_dropout),
+        "classification": lambda: ActivatedDecision(c.d_model, len(c.labels), bend, dropout=c.summary_dropout),
         "token_classification": lambda: Decision(c.d_model, len(c.labels), dropout=c.dropout),
         "span": lambda: Decision(c.d_model, 2),
         "backbone": lambda: None,

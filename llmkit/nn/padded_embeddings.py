@@ -11,7 +11,7 @@ from torch import Tensor
 from llmkit.nn.embeddings import Embeddings
 
 
-class FilledEmbeddings(Embeddings):
+class PaddedEmbeddings(Embeddings):
     """The text is filled up to a multiple of so many tokens with `fill_id`, if it is longer than `least`.
 
     Shapes: ids (batch, seq) -> (batch, filled, d_model).
