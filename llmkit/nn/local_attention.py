@@ -168,7 +168,9 @@ class LocalAttention(AttentionPart):
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         assert isinstance(ctx, LocalContext), "local attention needs to be told its pattern"
         pattern = ctx.pattern
-        self._running = blocks = pattern.blocks(self.window // 2)
+        blocks = pattern.blocks(self.window // 2)
+        # An interrupted pass leaves a map half drawn.
+        self._running, self._map = blocks, None
         heads = self.qkv(x).unflatten(-1, (3, self.n_heads, self.head_dim))
         q, (k, v) = blocks.cut(heads[:, :, 0]), blocks.surroundings(heads[:, :, 1:]).unbind(2)
         y = blocks.join(self._attend(q, k, v, blocks.mask))

@@ -63,6 +63,28 @@ def test_blocks_equal_a_mask(seq, window, causal):
     assert torch.allclose(maps[0].sum(-1), torch.ones(()), atol=1e-5)
 
 
+def test_a_pass_that_was_interrupted_leaves_no_trace():
+    part, x = attention(6), torch.randn(2, 40, 12)
+    pattern = LocalPattern(x, is_global=torch.arange(40)[None].expand(2, -1) == 3, n_global=1)
+    context = LocalContext(pattern=pattern)
+    blocks = Stack([Block(attn=part)])
+    held = type("Model", (), {"attention_sites": {"self": Site(blocks.blocks)}})()
+    with capture_attention(held) as right:
+        blocks(x, context)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with capture_attention(held) as maps:
+        # Between the blocks and the rows of global tokens.
+        hook = part.global_q.register_forward_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            blocks(x, context)
+        hook.remove()
+        blocks(x, context)
+    assert torch.equal(maps[0], right[0])
+
+
 def test_gradients_of_blocks_equal_those_of_a_mask():
     part, x = attention(6), torch.randn(2, 70, 12)
     seen, is_global = torch.ones(2, 70, dtype=torch.bool), torch.zeros(2, 70, dtype=torch.bool)
