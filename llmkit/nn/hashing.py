@@ -34,7 +34,8 @@ class Hashing:
         else:
             rotations = _seeded(shape, self.seed or 0, str(vectors.device))
         # In float32 whatever the dtype, or neighbouring buckets could not be told from each other.
-        rotated = torch.einsum("bmtd,mdhr->bmhtr", vectors.float(), rotations)
+        with torch.autocast(vectors.device.type, enabled=False):
+            rotated = torch.einsum("bmtd,mdhr->bmhtr", vectors.float(), rotations)
         number, product = torch.zeros((), dtype=torch.long, device=vectors.device), 1
         for part, factor in zip(rotated.split([factor // 2 for factor in factors], -1), factors, strict=True):
             number = number + product * torch.cat([part, -part], -1).argmax(-1)
@@ -54,4 +55,5 @@ class Hashing:
 @torch.compiler.assume_constant_result
 def _seeded(shape: tuple[int, ...], seed: int, device: str) -> Tensor:
     """Normal numbers that depend on nothing else; the global generator stays as it is."""
-    return torch.randn(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
+    # Devices draw different numbers for the same seed, and a model must sort its text alike on all of them.
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), device="cpu").to(device)

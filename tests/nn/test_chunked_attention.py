@@ -9,7 +9,7 @@ from llmkit.nn.attention import AttentionPart
 from llmkit.nn.capture import Site, capture_attention
 from llmkit.nn.chunked_attention import ChunkAttention, HashedAttention
 from llmkit.nn.chunks import ChunkedContext, Window
-from llmkit.nn.hashing import Hashing
+from llmkit.nn.hashing import Hashing, _seeded
 from llmkit.nn.masks import AttentionMask
 
 WIDTH, HEADS, HEAD = 10, 2, 4
@@ -73,6 +73,20 @@ def test_hashes_depend_on_their_seed_and_leave_the_global_generator_alone():
     free = Hashing(2)
     assert torch.equal(free(vectors, None, 4, training=False), free(vectors, None, 4, training=False))
     assert not torch.equal(free(vectors, None, 4, training=True), free(vectors, None, 4, training=True))
+
+
+def test_hashes_are_those_of_float32_under_autocast():
+    vectors = torch.randn(2, 3, 400, 5)
+    right = Hashing(2, (16,), seed=1)(vectors, None, 4, training=False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(Hashing(2, (16,), seed=1)(vectors, None, 4, training=False), right)
+
+
+def test_rotations_are_drawn_in_one_place_for_every_device():
+    # The meta device has no generator of its own.
+    assert _seeded((3, 4), 1, "meta").shape == (3, 4)
+    if torch.cuda.is_available():
+        assert torch.equal(_seeded((3, 4), 1, "cuda").cpu(), _seeded((3, 4), 1, "cpu"))
 
 
 def test_rounds_and_padding_have_buckets_of_their_own():
