@@ -210,7 +210,8 @@ def _row(model: TextModel, tokenizer: Tokenizer, prompt: str, index: int) -> _Ro
         raise UsageError(
             "this model has no token that its outputs begin with", "set decoder_start_token_id in config.json"
         )
-    return _Row(index, 0, (start,), tuple(ids))
+    begin = (start,) if c.forced_bos_id is None else (start, c.forced_bos_id)
+    return _Row(index, 0, begin, tuple(ids))
 
 
 class _Sample:

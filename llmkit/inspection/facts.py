@@ -15,7 +15,7 @@ _GATED = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu", "gelu_new": "geg
 _TOKEN_HEADS = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForPreTraining", "ForConditionalGeneration", "MTModel")
 _OUR_TOKEN_HEADS = ("causal_lm", "masked_lm", "pretraining", "permutation_lm", "seq2seq")
 # Positions that enter attention, in the tree's words; tables of positions are lines of the tree themselves.
-_IN_ATTENTION = {"rotary": "rope", "alibi": "alibi", "relative bias": "relative bias", "relative": "relative"}
+_IN_ATTENTION = {"rotary": "rope", "ALiBi": "alibi", "relative bias": "relative bias", "relative": "relative"}
 
 
 @dataclass(frozen=True)

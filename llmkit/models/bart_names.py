@@ -25,7 +25,9 @@ class BartLikeConfig(EncoderDecoderConfig):
     layer_drop: float = setting(0.0, low=0.0, high=1.0, help="share of encoder blocks left out in training")
     decoder_layer_drop: float = setting(0.0, low=0.0, high=1.0, help="share of decoder blocks left out in training")
     scale_embedding: bool = setting(False, help="multiply token vectors by the square root of d_model")
-    forced_eos_id: int | None = setting(None, low=0, high=2**24, help="id that an output cut short ends with")
+    forced_eos_id: int | None = setting(
+        None, low=0, high=2**24, help="id that an output cut short ends with; kept for transformers"
+    )
     head: str = setting("seq2seq", help="what is computed from the hidden states")
 
     def __post_init__(self) -> None:
@@ -52,7 +54,7 @@ KEYS = {
     "decoder_layer_drop": Key("decoder_layerdrop", 0.0),
     "scale_embedding": Key("scale_embedding", False),
     "decoder_start_id": Key("decoder_start_token_id", None),
-    "forced_eos_id": Key("forced_eos_token_id", None),
+    "forced_eos_id": Key("forced_eos_token_id", None, kept=True),
     "init_std": Key("init_std", 0.02),
     "tie_embeddings": Key("tie_word_embeddings", True),
 }

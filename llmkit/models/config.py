@@ -132,6 +132,7 @@ class EncoderDecoderConfig(ModelConfig):
     n_decoder_heads: int = setting(0, low=0, high=1024, help="attention heads of the decoder; 0: as many as n_heads")
     d_decoder_ff: int = setting(0, low=0, high=2**20, help="feed-forward width of the decoder; 0: as d_ff")
     decoder_start_id: int | None = setting(None, low=0, high=2**24, help="id that every output begins with")
+    forced_bos_id: int | None = setting(None, low=0, high=2**24, help="id that follows it in every output")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,13 +20,14 @@ class Key:
     """Where config.json keeps one of our settings, and what transformers assumes when the file does not.
 
     also: further names that files use; the first is the one we write. null: what a stored null means, where that is
-    something else than absence.
+    something else than absence. kept: only given back when a model is saved; nothing here computes with it.
     """
 
     theirs: str
     default: object = _REQUIRED
     also: tuple[str, ...] = ()
     null: object = _REQUIRED
+    kept: bool = False
 
 
 class Fixed:

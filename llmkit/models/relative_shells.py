@@ -168,7 +168,8 @@ class TwoStreamModel(EncoderModel):
         keys = kept.held + queries
         hidden_keys = self._hidden_keys(queries, keys, attention_mask, perm_mask, x.device)
         itself = torch.eye(queries, dtype=torch.bool, device=x.device)
-        mask = _penalty(hidden_keys & ~nn.functional.pad(itself, (keys - queries, 0)), x.dtype)
+        # Words see at least themselves.
+        mask = _bias(hidden_keys & ~nn.functional.pad(itself, (keys - queries, 0)), x.dtype)
         if position_ids is None:
             distances: Any = self.distances.counted(queries, keys, causal=self.is_causal, like=x)
         else:
@@ -176,7 +177,9 @@ class TwoStreamModel(EncoderModel):
         streams: Any = OneStream(mask)
         if target_mapping is not None:
             mapping = target_mapping.to(x.dtype)
-            streams = TwoStreams(mask, _penalty(hidden_keys, x.dtype), mapping)
+            # A place that may look nowhere is the first in its order, with no word before it.
+            blind = hidden_keys.all(-1, keepdim=True)
+            streams = TwoStreams(mask, _bias(hidden_keys & ~blind, x.dtype), mapping, blind[:, None])
             places = self.mask_embedding.expand(*mapping.shape[:2], -1)
             x = torch.cat([x, self.dropout(places)], 1)
         context = RelativeContext(
@@ -220,11 +223,9 @@ class TwoStreamModel(EncoderModel):
         return ~allowed
 
 
-def _penalty(hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to scores, (batch or 1, 1, queries, keys). A place that may look nowhere looks everywhere alike:
-    it is the first in its order, with no word before it. So the penalty swallows every score, but is finite."""
-    penalty = torch.finfo(dtype).min / 4
-    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, penalty)[:, None]
+def _bias(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores, (batch or 1, 1, queries, keys)."""
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))[:, None]
 
 
 def _pairs(segments: Tensor, held: int, dtype: torch.dtype) -> SegmentPairs:

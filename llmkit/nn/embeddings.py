@@ -35,7 +35,7 @@ class CountedByPadding:
 
     def __call__(self, ids: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
         real = (ids != self.pad_id).long()
-        return real.cumsum(-1) * real - 1 + past
+        return (real.cumsum(-1) + past) * real - 1
 
 
 class LearnedPositions(Embedding):
@@ -79,16 +79,13 @@ class SinusoidalPositions(nn.Module):
         half = torch.arange((d_model + 1) // 2, dtype=dtype, device="cpu")
         self.frequencies = 1.0 / 10000.0 ** (2 * half / d_model)
         self.n_cosines = d_model // 2
-        self._tables: dict[torch.device, Tensor] = {}
 
     def forward(self, positions: Tensor, segments: Tensor | None = None) -> Tensor:
-        longest = int(positions.max()) + 1 if positions.device.type == "cpu" else self.limit
-        table = self._tables.get(positions.device)
-        if table is None or len(table) < longest:
-            angles = torch.arange(longest, dtype=self.frequencies.dtype, device="cpu")[:, None] * self.frequencies
-            table = torch.cat([angles.sin(), angles.cos()[:, : self.n_cosines]], -1).float().to(positions.device)
-            self._tables[positions.device] = table
-        return table[positions.clamp(min=0)]
+        # Apple's GPUs have no float64.
+        where = "cpu" if positions.device.type == "mps" else positions.device
+        places = positions.clamp(min=0).to(where, self.frequencies.dtype)
+        angles = places[..., None] * self.frequencies.to(where)
+        return torch.cat([angles.sin(), angles.cos()[..., : self.n_cosines]], -1).float().to(positions.device)
 
     def extra_repr(self) -> str:
         return f"up to {self.limit}"

@@ -7,13 +7,15 @@ from torch import nn
 
 from llmkit.nn.attention import Attention, CrossAttention
 from llmkit.nn.init import Draws
+from llmkit.nn.moe import Experts
 from llmkit.nn.norms import RMSNorm
 from llmkit.nn.score_bias import RelativeBias
 
 
 @torch.no_grad()
 def init_fan_in(model: nn.Module, factor: float, *, d_model: int) -> None:
-    """Linear weights from a normal distribution of deviation factor / sqrt(width of their input), biases zero.
+    """Linear weights and experts from a normal distribution of deviation factor / sqrt(width of their input), biases
+    zero.
 
     Embeddings have deviation `factor`, relative positions factor / sqrt(d_model), and norms begin at `factor`. Queries
     are smaller still by sqrt(head_dim), which stands for the scale that such attention leaves out. Tied weights are
@@ -34,6 +36,9 @@ def init_fan_in(model: nn.Module, factor: float, *, d_model: int) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, RMSNorm):
             nn.init.constant_(module.weight, factor)
+        elif isinstance(module, Experts):  # stacked, (n_experts, units out, units in)
+            for weight in module.parameters(recurse=False):
+                nn.init.normal_(weight, std=factor * weight.shape[-1] ** -0.5)
         elif isinstance(module, Draws):
             module.draw(factor)
     for module in model.modules():

@@ -71,7 +71,7 @@ class TopRouter(Router):
         return f"k={self.k}"
 
 
-class SwitchRouter(Router):
+class CapacityRouter(Router):
     """The one expert with the highest score, weighted by its probability, as long as it has room (Fedus et al. 2021).
 
     capacity: tokens of one text that an expert takes, first come first served; the others go through none. The cache

@@ -224,3 +224,40 @@ def test_old_and_new_rope_settings_read_alike(old, new):
     theirs.standardize_rope_params()  # as its rotary embedding does before it computes
     stored = load_family("llama").config_to_hf(ours)["rope_parameters"]
     assert stored == {k: v for k, v in theirs.rope_parameters.items() if k in stored}
+
+
+def silence_of_transformers(name):
+    """What transformers assumes where a config.json says only its model_type; None where it has no such model."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    spelled = load_family(name).model_type or name
+    if spelled not in CONFIG_MAPPING:
+        return None
+    return {k: v for k, v in CONFIG_MAPPING[spelled]().to_dict().items() if k != "architectures"}
+
+
+# Their defaults contradict each other; such a file is refused.
+CONTRADICTING = {"reformer"}
+
+
+@pytest.mark.parametrize("name", sorted(set(family_names()) - CONTRADICTING))
+def test_a_silent_file_means_what_transformers_assumes(name):
+    assumed = silence_of_transformers(name)
+    if assumed is None:
+        assert name == "transformer_xl", "an oracle of our own is for what transformers lacks"
+        return
+    assert read(name) == load_family(name).config_from_hf(assumed)
+
+
+# Read by the code of transformers, or in published files, though not in a configuration that says nothing; the last
+# ones are stored by llmkit alone.
+ELSEWHERE = {"classifier_dropout", "forced_bos_token_id", "decoder_start_token_id", "n_positions", "seq_length"}
+ELSEWHERE |= {"max_seq_len", "max_position_embeddings", "attention_dropout", "embedding_dropout"}
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_every_key_is_one_that_transformers_has(name):
+    """A misspelt rate would be silent everywhere else: models are compared without dropout."""
+    assumed = silence_of_transformers(name)
+    keys = {key.theirs for key in load_family(name).keys.values()}
+    assert assumed is None or keys - assumed.keys() <= ELSEWHERE

@@ -12,7 +12,7 @@ from llmkit.nn.balance import balance_loss, watch_routers, z_loss
 from llmkit.nn.cache import KVCache
 from llmkit.nn.context import Context
 from llmkit.nn.init import init_normal
-from llmkit.nn.moe import Experts, GatedExperts, MixtureOfExperts, SwitchRouter, TopRouter
+from llmkit.nn.moe import CapacityRouter, Experts, GatedExperts, MixtureOfExperts, TopRouter
 from llmkit.nn.segments import segment_linear
 
 SIZES = {"vocab_size": 31, "d_model": 16, "n_layers": 4, "n_heads": 2}
@@ -97,7 +97,7 @@ def test_top_routers_choose_the_best_and_scale_to_one():
 
 
 def test_switch_routers_turn_away_who_comes_late():
-    router = drawn(SwitchRouter(8, 3, capacity=2))
+    router = drawn(CapacityRouter(8, 3, capacity=2))
     routing = router(torch.randn(4, 12, 8), Context())
     for text, logits in zip(routing.experts[..., 0].tolist(), routing.logits, strict=True):
         seen = [0, 0, 0]
@@ -108,7 +108,7 @@ def test_switch_routers_turn_away_who_comes_late():
 
 
 def test_a_text_read_in_pieces_is_routed_like_the_whole():
-    router = drawn(SwitchRouter(8, 3, capacity=2))
+    router = drawn(CapacityRouter(8, 3, capacity=2))
     x = torch.randn(2, 12, 8)
     whole = router(x, Context()).experts
     cache, pieces = KVCache(1, 2, 12), []
@@ -124,7 +124,7 @@ def test_a_text_read_in_pieces_is_routed_like_the_whole():
 
 
 def test_routers_keep_their_precision_in_half_precision_models():
-    router = drawn(SwitchRouter(64, 8, capacity=9)).bfloat16()
+    router = drawn(CapacityRouter(64, 8, capacity=9)).bfloat16()
     x = torch.randn(1, 9, 64, dtype=torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         routing = router(x, Context())
@@ -134,7 +134,7 @@ def test_routers_keep_their_precision_in_half_precision_models():
 
 
 def test_jitter_acts_in_training_only():
-    mixture = drawn(MixtureOfExperts(SwitchRouter(8, 2, capacity=9, jitter=0.5), Experts(8, 5, F.relu, n_experts=2)))
+    mixture = drawn(MixtureOfExperts(CapacityRouter(8, 2, capacity=9, jitter=0.5), Experts(8, 5, F.relu, n_experts=2)))
     x = torch.randn(2, 6, 8)
     assert not torch.equal(mixture.router(x, Context()).logits, mixture.router(x, Context()).logits)
     mixture.eval()
@@ -163,7 +163,7 @@ def test_losses_equal_transformers():
     mask = (torch.rand(3, 7) > 0.3).long()
     assert torch.allclose(balance_loss(routings), mixtral.load_balancing_loss_func(flat, 5, 2))
     assert torch.allclose(balance_loss(routings, mask), mixtral.load_balancing_loss_func(flat, 5, 2, mask))
-    router = drawn(SwitchRouter(8, 5, capacity=2))
+    router = drawn(CapacityRouter(8, 5, capacity=2))
     routings = [router(torch.randn(3, 7, 8), Context()) for _ in range(4)]
     logits = torch.cat([routing.logits for routing in routings], 1)
     right = switch.load_balancing_loss_func(torch.softmax(logits, -1), logits.argmax(-1))

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import llmkit
 from llmkit.errors import LlmkitError
 from llmkit.models.registry import family_names, load_family
 
@@ -138,7 +139,8 @@ def _remembers_all(pair: Any) -> bool:
 
 
 def _is_ours(error: BaseException) -> bool:
-    return any("/llmkit/" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
+    package = str(Path(llmkit.__file__).parent)
+    return any(frame.filename.startswith(package) for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _short(error: BaseException) -> str:

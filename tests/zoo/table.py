@@ -23,7 +23,7 @@ Every architecture that llmkit builds, loads, looks into and saves. This page is
 `python -m tests.zoo table`; a test compares them.
 
 Proof: for each family, that many configurations chosen to be awkward are built at random by `transformers` (or, where
-it says so, by a reference of our own in float64), with weights spread to a standard deviation of 0.3, saved, and loaded
+it says so, by a reference of our own), with weights spread to a standard deviation of 0.3, saved, and loaded
 here. Logits must agree within 1e-5 (relative where they are larger than one; where the oracle's own float32 and float64
 differ by more, within three times that), attention maps within 2e-5, cached decoding must equal the full pass, what we
 save must open there with the same logits, and about twenty kinds of mutations must be seen to break it:
@@ -45,11 +45,14 @@ def text() -> str:
     lines += ["A setting that is not listed reaches no computation, here or in `transformers`.", ""]
     for f in families:
         refused = {fixed.theirs for fixed in f.refused} - _NOT_SETTINGS
-        honoured = sorted(_read_keys(f) - refused - _NOT_SETTINGS)
+        kept = {key.theirs for key in f.keys.values() if key.kept}
+        chosen = {key.theirs for key in f.keys.values()} - kept  # some are refused with one value of several
+        honoured = sorted((_read_keys(f) - refused - _NOT_SETTINGS | chosen) - kept)
         heads = ", ".join(f"{ours} (`{theirs}`)" for ours, theirs in f.heads.items())
         lines += [f"### {f.title}", "", f"{f.peculiar[0].upper()}{f.peculiar[1:]}.", ""]
         lines += [f"- Heads: {heads}.", f"- Honoured: {_code(honoured)}."]
-        lines += [f"- Refused unless harmless: {_code(sorted(refused))}."] if refused else []
+        lines += [f"- Kept for transformers, nothing here computes with it: {_code(sorted(kept))}."] if kept else []
+        lines += [f"- Refused unless harmless: {_code(sorted(refused - chosen))}."] if refused - chosen else []
         lines.append("")
     return "\n".join(lines)
 

@@ -34,7 +34,6 @@ OFFSET = 2  # rows of the position tables before that of position 0
 class BartConfig(BartLikeConfig):
     """Sizes of a BART."""
 
-    forced_bos_id: int | None = setting(None, low=0, high=2**24, help="id that every output begins with, after start")
     classifier_dropout: float = setting(0.0, low=0.0, high=1.0, help="dropout around the classifier's hidden layer")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
@@ -165,7 +164,7 @@ FAMILY = Family(
         "vocab_size": Key("vocab_size", 50265),
         "decoder_start_id": Key("decoder_start_token_id", 2),
         "forced_bos_id": Key("forced_bos_token_id", None),
-        "forced_eos_id": Key("forced_eos_token_id", 2),
+        "forced_eos_id": Key("forced_eos_token_id", 2, kept=True),
         "classifier_dropout": Key("classifier_dropout", 0.0),
     },
     token_ids={"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},

@@ -144,7 +144,7 @@ FAMILY = Family(
         "decoder_vocab_size": Key("decoder_vocab_size", 0),
         "share_embeddings": Key("share_encoder_decoder_embeddings", True),
         "decoder_start_id": Key("decoder_start_token_id", 58100),
-        "forced_eos_id": Key("forced_eos_token_id", 0),
+        "forced_eos_id": Key("forced_eos_token_id", 0, kept=True),
     },
     token_ids={"pad_token_id": 58100, "eos_token_id": 0},
     more_from_hf=more_from_hf,

@@ -42,8 +42,8 @@ class MixtralConfig(LlamaLikeConfig):
     n_experts: int = setting(8, low=1, high=4096, help="feed-forward layers to choose from")
     experts_per_token: int = setting(2, low=1, high=4096, help="how many of them a token goes through")
     router_jitter: float = setting(0.0, low=0.0, high=1.0, help="noise on what routers and experts see, in training")
-    balance_loss: bool = setting(True, help="training keeps the experts equally busy")
-    balance_weight: float = setting(0.001, low=0.0, high=1e3, help="weight of that loss")
+    balance_loss: bool = setting(True, help="transformers trains experts to be equally busy; kept for it")
+    balance_weight: float = setting(0.001, low=0.0, high=1e3, help="weight of that loss; kept for transformers")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
 
@@ -64,8 +64,8 @@ KEYS = llama_names.KEYS | {
     "n_experts": Key("num_local_experts", 8, also=("num_experts",)),
     "experts_per_token": Key("num_experts_per_tok", 2),
     "router_jitter": Key("router_jitter_noise", 0.0),
-    "balance_loss": Key("output_router_logits", False),
-    "balance_weight": Key("router_aux_loss_coef", 0.001),
+    "balance_loss": Key("output_router_logits", False, kept=True),
+    "balance_weight": Key("router_aux_loss_coef", 0.001, kept=True),
 }
 
 

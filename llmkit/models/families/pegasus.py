@@ -105,7 +105,7 @@ FAMILY = Family(
     | {
         "vocab_size": Key("vocab_size", 50265),
         "decoder_start_id": Key("decoder_start_token_id", 0),
-        "forced_eos_id": Key("forced_eos_token_id", 1),
+        "forced_eos_id": Key("forced_eos_token_id", 1, kept=True),
     },
     token_ids={"pad_token_id": 0, "eos_token_id": 1},
     more_from_hf=other_names,

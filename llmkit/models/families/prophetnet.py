@@ -40,8 +40,10 @@ class ProphetNetConfig(EncoderDecoderConfig):
     ngram: int = setting(2, low=1, high=64, help="tokens foretold at once")
     n_buckets: int = setting(32, low=2, high=2**16, help="kinds of distances between tokens of the output")
     max_distance: int = setting(128, low=1, high=2**24, help="distance from which on all are of one kind")
-    next_token_only: bool = setting(False, help="train on the next token alone")
-    label_smoothing: float = setting(0.0, low=0.0, high=1.0, help="share of the loss spread over all tokens")
+    next_token_only: bool = setting(False, help="transformers trains on the next token alone; kept for it")
+    label_smoothing: float = setting(
+        0.0, low=0.0, high=1.0, help="share of the loss spread over all tokens; kept for transformers"
+    )
     use_cache: bool = setting(True, help="transformers keeps keys and values in every pass, not only to generate")
     head: str = setting("seq2seq", help="what is computed from the hidden states")
 

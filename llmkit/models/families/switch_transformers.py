@@ -2,7 +2,8 @@
 
 Peculiar: a router sends each token to one expert and scales what it says by the router's probability; an expert takes
 only so many tokens of a text, in their order, and those that find no room go on as they are. Routers compute in float32
-and see jittered inputs in training; two further losses keep experts equally busy and scores small. Else it is T5.
+and see jittered inputs in training; two further losses (nn/balance.py) keep experts busy alike and scores small. The
+rest is T5.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class SwitchConfig(T5LikeConfig):
     router_bias: bool = setting(False, help="biases in the routers")
     router_dtype: str = setting("float32", choices=("float32", "float16", "bfloat16"), help="precision of the routers")
     router_jitter: float = setting(0.01, low=0.0, high=1.0, help="noise on what routers see, in training")
-    balance_weight: float = setting(0.001, low=0.0, high=1e3, help="weight of the loss that keeps experts equally busy")
+    balance_weight: float = setting(
+        0.001, low=0.0, high=1e3, help="weight of the loss for equally busy experts; kept for transformers"
+    )
     z_weight: float = setting(0.001, low=0.0, high=1e3, help="weight of the loss that keeps routers' scores small")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
@@ -66,8 +69,8 @@ KEYS = t5_names.KEYS | {
     "router_bias": Key("router_bias", False),
     "router_dtype": Key("router_dtype", "float32"),
     "router_jitter": Key("router_jitter_noise", 0.01),
-    "balance_weight": Key("router_aux_loss_coef", 0.001),
-    "z_weight": Key("router_z_loss_coef", 0.001),
+    "balance_weight": Key("router_aux_loss_coef", 0.001, kept=True),
+    "z_weight": Key("router_z_loss_coef", 0.001, kept=True),
 }
 
 
@@ -100,14 +103,14 @@ def build(c: SwitchConfig) -> EncoderDecoderModel | EncoderModel:
     from llmkit.nn.activations import ACTIVATIONS
     from llmkit.nn.fan_in import init_fan_in
     from llmkit.nn.feedforward import FeedForward
-    from llmkit.nn.moe import Experts, MixtureOfExperts, SwitchRouter
+    from llmkit.nn.moe import CapacityRouter, Experts, MixtureOfExperts
 
     act = ACTIVATIONS[c.activation]
 
     def feed_forward(tower: str, layer: int) -> nn.Module:
         if not c.is_sparse(tower, layer):
             return FeedForward(c.d_model, c.d_ff, act, bias=False, dropout=c.dropout)
-        router = SwitchRouter(
+        router = CapacityRouter(
             c.d_model,
             c.n_experts,
             capacity=c.capacity,
