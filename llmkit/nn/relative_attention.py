@@ -175,10 +175,12 @@ class RelativeAttention(AttentionPart):
         n = len(streams.masks)
         terms = self._position_terms(q, ctx.distances.sinusoids)
         # A capture keeps the map of the last call: the content stream's.
-        gathered = [
-            self.attend(part + self.content_bias[:, None], k, v, AttentionMask(self._scores(part, term, mask, ctx)))
-            for part, term, mask in zip(q.chunk(n, 2), terms.chunk(n, 2), streams.masks, strict=True)
-        ]
+        gathered = []
+        for part, term, mask, blind in zip(q.chunk(n, 2), terms.chunk(n, 2), streams.masks, streams.blind, strict=True):
+            content, scores = part + self.content_bias[:, None], self._scores(part, term, mask, ctx)
+            if blind is not None:
+                content, scores = content.masked_fill(blind, 0.0), scores.masked_fill(blind, 0.0)
+            gathered.append(self.attend(content, k, v, AttentionMask(scores)))
         return self.out(streams.join([y.transpose(1, 2).flatten(2) for y in gathered]))
 
     def _position_terms(self, q: Tensor, sinusoids: Tensor) -> Tensor:

@@ -16,11 +16,15 @@ class Streams(Protocol):
     """What attention must know about the streams in x (batch, tokens, d_model).
 
     masks: of each stream, the content stream's last: numbers added to its scores, broadcastable to (batch, heads,
-    queries, keys).
+    queries, keys). blind: of each stream, booleans (batch or 1, 1, queries, 1), the queries that look everywhere alike,
+    as there is nothing for them to see; None: no query.
     """
 
     @property
     def masks(self) -> Sequence[Tensor]: ...
+
+    @property
+    def blind(self) -> Sequence[Tensor | None]: ...
 
     def content(self, x: Tensor) -> Tensor:
         """The tokens that others look at: keys, values and memory are made from them."""
@@ -44,6 +48,7 @@ class OneStream:
 
     def __init__(self, mask: Tensor) -> None:
         self.masks = (mask,)
+        self.blind = (None,)
 
     def content(self, x: Tensor) -> Tensor:
         return x
@@ -62,11 +67,12 @@ class TwoStreams:
     """x holds the text, then the places to be guessed: these know where they stand, but not what stands there.
 
     mapping: (batch, places, seq), 1 where a place stands. A place asks from its position in the text, so distances and
-    masks are the text's; places without a position gather nothing.
+    masks are the text's; places without a position gather nothing. blind: places that look everywhere alike.
     """
 
-    def __init__(self, mask: Tensor, place_mask: Tensor, mapping: Tensor) -> None:
+    def __init__(self, mask: Tensor, place_mask: Tensor, mapping: Tensor, blind: Tensor | None = None) -> None:
         self.masks = (place_mask, mask)
+        self.blind = (blind, None)
         self.mapping = mapping
         self.seq = mapping.shape[2]
 
