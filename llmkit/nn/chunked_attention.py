@@ -12,8 +12,13 @@ from llmkit.nn.hashing import Hashing
 from llmkit.nn.linear import Linear
 from llmkit.nn.masks import FREE, AttentionMask
 
-# Added where a token would look at itself: more than any score, and less than what hides a key.
-SELF = -1e5
+
+def self_bias(dtype: torch.dtype) -> float:
+    """Added where a token would look at itself: more than any score, and less than what hides a key.
+
+    float16 ends before -1e5; where a token sees itself alone, infinity would leave it nothing at all.
+    """
+    return max(-1e5, torch.finfo(dtype).min / 4)
 
 
 class ChunkAttention(AttentionPart):
@@ -122,7 +127,8 @@ class HashedAttention(AttentionPart):
         queries = places.unflatten(2, (-1, length))
         keys = self.window.around(queries, 2)
         own = queries[..., None] == keys[..., None, :]
-        q, bias = q.flatten(1, 2), self._bias(queries, keys, own, ctx, x)
+        q = q.flatten(1, 2)
+        bias = self._bias(queries, keys, own, ctx, q)
         shares = self._shares(q, k, bias, own, back, rounds)
         self._shown = keys, back, shares, ctx.length
         y = self.attend(q, k, v, AttentionMask(bias))
@@ -146,24 +152,25 @@ class HashedAttention(AttentionPart):
         buckets = self.hashing(qk.detach(), ctx.seen, self.window.chunk, training=self.training)
         return buckets.argsort(dim=-1, stable=True)
 
-    def _bias(self, queries: Tensor, keys: Tensor, own: Tensor, ctx: ChunkedContext, x: Tensor) -> Tensor:
-        """(batch, heads * chunks, tokens, window)."""
-        bias = x.new_zeros(own.shape)
+    def _bias(self, queries: Tensor, keys: Tensor, own: Tensor, ctx: ChunkedContext, q: Tensor) -> Tensor:
+        """(batch, heads * chunks, tokens, window), in the dtype of q: under autocast, x may have another."""
+        bias = q.new_zeros(own.shape)
         if ctx.mask.causal:
             bias = bias.masked_fill(keys[..., None, :] > queries[..., None], float("-inf"))
         if ctx.seen is not None:
             seen = ctx.seen[:, None].expand(*keys.shape[:2], -1).gather(2, keys.flatten(2)).view_as(keys)
             bias = bias.masked_fill(~seen[..., None, :], float("-inf"))
-        return bias.masked_fill(own, SELF).flatten(1, 2)
+        return bias.masked_fill(own, self_bias(bias.dtype)).flatten(1, 2)
 
     def _shares(self, q: Tensor, k: Tensor, bias: Tensor, own: Tensor, back: Tensor, rounds: int) -> Tensor:
         """What part of a token's output comes from each round, (batch, heads, rounds, seq, 1)."""
         batch, heads, sorted_seq = back.shape
         if rounds == 1 and not self.window.repeats(own.shape[2]):
             return q.new_ones(batch, heads, 1, sorted_seq, 1)
-        scores = ((q @ k.transpose(-2, -1)).float() * self.scale + bias).masked_fill(own.flatten(1, 2), SELF)
+        scores = (q @ k.transpose(-2, -1)).float() * self.scale + bias
+        scores = scores.masked_fill(own.flatten(1, 2), self_bias(bias.dtype))
         found = scores.logsumexp(-1, keepdim=True)
-        # Next to numbers as large as SELF, float32 has no room for a logarithm. Weights and shares of a token that sees
+        # Next to numbers as large as -1e5, float32 has no room for a logarithm. Weights and shares of a token that sees
         # itself alone, but more than once, then add up to 0.998, and the published models are run so.
         sums = (scores - found).detach().exp().sum(-1).view(batch, heads, -1).gather(2, back)
         found = found.view(batch, heads, -1).gather(2, back).unflatten(2, (rounds, -1))

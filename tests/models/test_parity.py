@@ -108,19 +108,20 @@ def test_config_survives_the_round_trip(pair):
     assert pair.family.config_from_hf(json.loads(json.dumps(pair.family.config_to_hf(config)))) == config
 
 
-def test_meta_models_take_the_stored_tensors_and_dtype(pair, oracle):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+def test_meta_models_take_the_stored_tensors_and_dtype(pair, oracle, dtype):
     with torch.device("meta"):
         light = pair.family.build(pair.ours.config).eval()
-    load_into(light, pair.rules, {name: tensor.bfloat16() for name, tensor in pair.tensors.items()})
-    assert {p.dtype for p in light.parameters()} == {torch.bfloat16}
+    load_into(light, pair.rules, {name: tensor.to(dtype) for name, tensor in pair.tensors.items()})
+    assert {p.dtype for p in light.parameters()} == {dtype}
     batch = pair.batch("left" if "left" in pair.options["paddings"] else None)
     with torch.no_grad():
         expected = pair.ours(**batch).logits
         rounded = light(**batch).logits
-        assert rounded.dtype == torch.bfloat16
+        assert rounded.dtype == dtype
         error = oracle.compare(pair, batch, expected, rounded.float())
         if error > 0.25 * expected.abs().max():  # some configurations magnify rounding, in any implementation
-            their_rounded = pair.scores(copy.deepcopy(pair.theirs).bfloat16()(**batch))
+            their_rounded = pair.scores(copy.deepcopy(pair.theirs).to(dtype)(**batch))
             assert error <= 1.5 * oracle.compare(pair, batch, expected, their_rounded.float())
         light.float()
         load_into(light, pair.rules, pair.tensors)

@@ -1,5 +1,7 @@
 """Attention within chunks: what is captured is what is computed, and hashes come from their seed alone."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -121,6 +123,26 @@ def test_no_token_reads_what_comes_after_it_in_local_layers():
     model, ids = small(layers=("local",) * 4).eval(), torch.randint(0, 31, (2, 18))
     with torch.no_grad():
         assert torch.allclose(model(ids).logits[:, :11], model(ids[:, :11]).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("window", [Window(4, 1, 0), Window(4, 2, 3)])
+@torch.no_grad()
+def test_a_token_alone_gathers_itself_in_every_dtype(window, autocast):
+    torch.manual_seed(0)
+    x = torch.randn(2, 8, WIDTH)
+    part = HashedAttention(WIDTH, HEADS, HEAD, window, Hashing(2, (4,), seed=1)).eval()
+    for parameter in part.parameters():
+        nn.init.normal_(parameter)
+    part.out = nn.Identity()
+    ctx = ChunkedContext(AttentionMask(None, True), length=8, masks={})
+    values = part.qk_v(x)[..., -HEADS * HEAD :]
+    for dtype in (torch.float16, torch.bfloat16):
+        with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+            y = copy.deepcopy(part).to(torch.float32 if autocast else dtype)(x if autocast else x.to(dtype), ctx)
+        assert y.isfinite().all()
+        # The first token sees no other.
+        assert torch.allclose(y[:, 0].float(), values[:, 0], rtol=0.05, atol=0.05), dtype
 
 
 def test_training_takes_texts_of_any_length():
