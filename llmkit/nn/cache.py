@@ -74,6 +74,8 @@ class KVCache:
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> Pair:
         """Append k and v (batch, kv_heads, new, head_dim); returns views (batch, kv_heads, held + new, head_dim)."""
+        # A single row would be written to all of them unnoticed.
+        assert k.shape[0] == self.batch_size, (k.shape, self.batch_size)
         keys, values = self._keys[layer], self._values[layer]
         if keys is None or values is None:
             shape = (k.shape[0], k.shape[1], self._slots, k.shape[3])
@@ -124,7 +126,10 @@ class KVCache:
         self._end += tokens
 
     def truncate(self, length: int) -> None:
-        """Keep the first `length` tokens. With a window, only as far back as what went before is still here."""
+        """Keep the first `length` tokens. With a window, only as far back as what went before is still here.
+
+        Keys and values of cross-attention stay, even at length 0: another input needs another cache.
+        """
         forgotten = self.length - length
         oldest = self.length - self._end
         if not 0 <= length <= self.length:
