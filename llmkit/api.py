@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from llmkit.models.config import ModelConfig
-    from llmkit.models.shells import AnyModel, Model
+    from llmkit.models.shells import Model
+    from llmkit.models.two_towers import AnyModel
     from llmkit.tokenization.tokenizer import Tokenizer
 
 Notice = Callable[[str], None]
@@ -71,7 +72,8 @@ class Loaded:
         from llmkit.generation.layout import lay_out_for_decoding
         from llmkit.generation.model_settings import model_settings
         from llmkit.generation.text import generate_text
-        from llmkit.models.shells import DecoderModel, EncoderDecoderModel
+        from llmkit.models.shells import DecoderModel
+        from llmkit.models.two_towers import EncoderDecoderModel
 
         writes = self.config.head in ("causal_lm", "seq2seq")
         if not writes or not isinstance(self.model, (DecoderModel, EncoderDecoderModel)):
@@ -146,7 +148,7 @@ def export(
     """
     import torch
 
-    from llmkit.models.shells import EncoderDecoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
 
     original = load(ref, store=store, device="cpu")
     exported = original if dtype is None else load(original.path, device="cpu", dtype=dtype, verify=False)

@@ -86,7 +86,7 @@ def read_model_config(directory: Path) -> tuple[Family, ModelConfig]:
 
 def _with_further_ends(config: ModelConfig, directory: Path) -> ModelConfig:
     """`config` with the ids that only generation_config.json says end a text; chat models keep theirs there."""
-    if config.head != "causal_lm":
+    if config.head not in ("causal_lm", "seq2seq"):
         return config
     where = str(directory / GENERATION)
     found = read_generation(directory).get("eos_token_id")

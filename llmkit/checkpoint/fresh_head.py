@@ -11,7 +11,7 @@ from llmkit.errors import InputRefused, UsageError
 if TYPE_CHECKING:
     from llmkit.models.config import ModelConfig
     from llmkit.models.family import Family
-    from llmkit.models.shells import AnyModel
+    from llmkit.models.two_towers import AnyModel
 
 
 # Where the parts of a model lie that belong to a head; all others must come from the checkpoint.

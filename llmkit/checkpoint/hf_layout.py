@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from llmkit.models.config import ModelConfig
     from llmkit.models.family import Family
-    from llmkit.models.shells import AnyModel
+    from llmkit.models.two_towers import AnyModel
 
 __all__ = ["StoredTensor", "list_tensors", "read_config", "read_model", "read_model_config", "write_model"]
 
@@ -195,9 +195,10 @@ def write_model(
     tensors = export(model, family.weight_rules(config))
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     _write_json(directory / "config.json", {**family.config_to_hf(config), "dtype": dtype})
-    if config.head == "causal_lm":
+    if config.head in ("causal_lm", "seq2seq"):
         ends = config.stop_ids
         ids = {"bos": config.bos_id, "eos": list(ends) if len(ends) > 1 else config.eos_id, "pad": config.pad_id}
+        ids |= {name: getattr(config, f"{name}_id", None) for name in ("decoder_start", "forced_bos", "forced_eos")}
         _write_json(
             directory / GENERATION,
             {

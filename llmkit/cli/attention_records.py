@@ -18,6 +18,8 @@ def records(scene: Scene) -> Iterator[tuple[object, ...]]:
     (a, b), (c, d) = scene.window, scene.key_window
     layers, heads = (1 + max(k[i] for k in scene.reading.heads) for i in (0, 1))
     for layer, head in scene.view.chosen(layers, heads):
+        if (layer, head) not in scene.reading.heads:  # a layer that looks at a shortened text
+            continue
         if (layer, head) not in scene.maps:
             for q, k, weight in scene.reading.heads[layer, head].links[: scene.view.top]:
                 yield layer, head, queries_at[q], keys_at[k], f"{weight:.6f}"

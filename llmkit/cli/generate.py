@@ -251,7 +251,8 @@ def _complete(loaded: Loaded, prompts: Sequence[str], settings: Sampling, work: 
 
 
 def _writer(loaded: Loaded) -> TextModel:
-    from llmkit.models.shells import DecoderModel, EncoderDecoderModel
+    from llmkit.models.shells import DecoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
 
     assert isinstance(loaded.model, (DecoderModel, EncoderDecoderModel)), "choose_model lets no others through"
     return loaded.model

@@ -149,6 +149,10 @@ def _look(
     target = choose_device(device)
     model = read_model(path, device=target)
     reading = read_attention(model, look, keep=keep)
+    if view.layer in reading.pooled:
+        raise UsageError(f"layer {view.layer} looks at a shortened text, which has no words to show", "show another")
+    if reading.pooled:
+        out.note(f"layers {', '.join(map(str, reading.pooled))} look at a shortened text and are left out")
     maps, hidden = dict(reading.maps), {}
     if view.hide_sink:
         for key, weights in maps.items():

@@ -74,7 +74,7 @@ class Output:
     def object(self, body: dict[str, Any]) -> None:
         """Print one JSON object; numbers that are not finite become null, and `nonfinite` says so."""
         clean = _finite(body)
-        if clean != body or body != body:
+        if not _all_finite(body):
             clean["nonfinite"] = True
         print(json_text(clean, allow_nan=False))
 
@@ -147,6 +147,14 @@ def json_text(body: object, *, allow_nan: bool = True) -> str:
 def _cell(value: object) -> str:
     text = str(value)
     return text if text.isprintable() else " ".join(text.splitlines()).replace("\t", " ")
+
+
+def _all_finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_all_finite(v) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_all_finite(v) for v in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _finite(value: Any) -> Any:

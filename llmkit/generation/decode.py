@@ -23,7 +23,8 @@ from llmkit.generation.settings import Sampling
 from llmkit.generation.writers import Answer, Continuation, Writer
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import DecoderModel, EncoderDecoderModel
+    from llmkit.models.shells import DecoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
 
 
 _ROOM = 1024  # tokens of room in the history at first; it doubles when they are used up

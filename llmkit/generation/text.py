@@ -15,7 +15,8 @@ from llmkit.generation.settings import Sampling
 from llmkit.generation.stopping import StopStrings
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import DecoderModel, EncoderDecoderModel
+    from llmkit.models.shells import DecoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
 
     # What can write text: a decoder continues the prompt, an encoder-decoder answers it.
     TextModel = DecoderModel | EncoderDecoderModel
@@ -199,7 +200,7 @@ class _Row:
 
 
 def _row(model: TextModel, tokenizer: Tokenizer, prompt: str, index: int) -> _Row:
-    from llmkit.models.shells import EncoderDecoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
 
     if not isinstance(model, EncoderDecoderModel):
         return _Row(index, 0, tuple(prompt_ids(model, tokenizer, prompt)))

@@ -11,7 +11,8 @@ from torch import Tensor
 from llmkit.nn.context import Memory
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import DecoderModel, EncoderDecoderModel
+    from llmkit.models.shells import DecoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
     from llmkit.nn.cache import KVCache
 
 

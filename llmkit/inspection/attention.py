@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from llmkit.inspection.patterns import LINKS, Floats, Scores, score, score_acros
 from llmkit.inspection.tokens import Tokens
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import AnyModel
+    from llmkit.models.two_towers import AnyModel
 
 # Maps of all layers are held at once up to this; above it the model runs once per layer.
 _HOLD_BYTES = 512 * 2**20
@@ -34,7 +34,8 @@ class Head:
 class Reading:
     """What all heads did with one text. maps holds the (queries, keys) map of each head that was asked for.
 
-    tokens: the queries; read: the keys, where they are those of another text (cross-attention), else None.
+    tokens: the queries; read: the keys, where they are those of another text (cross-attention), else None. pooled:
+    layers left out because they look at a shortened text, whose positions are no words.
     """
 
     tokens: Tokens
@@ -42,6 +43,7 @@ class Reading:
     heads: Mapping[tuple[int, int], Head]
     maps: Mapping[tuple[int, int], Floats]
     read: Tokens | None = None
+    pooled: tuple[int, ...] = ()
 
     @property
     def keys(self) -> Tokens:
@@ -76,7 +78,9 @@ def read_attention(model: AnyModel, look: Look, *, keep: Collection[tuple[int, i
     Memory: maps take layers x heads x queries x keys floats, so for long texts the model runs once for every layer,
     and what stays in memory are the maps named by `keep`.
     """
-    layers = len(model.attention_sites[look.site].blocks)
+    if look.site not in model.attention_sites and look.written is None:
+        look = replace(look, site=next(iter(model.attention_sites)))  # the encoder of such a family, by itself
+    layers = len(model.attention_sites[look.site].blocks) if look.site in model.attention_sites else 1
     across = look.site == "cross"
     queries = look.tokens if look.written is None else look.written
     keys = look.tokens if across else queries
@@ -85,8 +89,14 @@ def read_attention(model: AnyModel, look: Look, *, keep: Collection[tuple[int, i
     together = layers * one_layer <= _HOLD_BYTES
     described: dict[tuple[int, int], Head] = {}
     kept: dict[tuple[int, int], Floats] = {}
+    pooled: list[int] = []
     for group in [list(range(layers))] if together else [[n] for n in range(layers)]:
         for layer, maps in _capture(model, look, group).items():
+            # Streams that predict further ahead stand below the one that writes.
+            maps = maps[:, : len(queries)]
+            if maps.shape[1:] != (len(queries), len(keys)):
+                pooled.append(layer)
+                continue
             if not np.isfinite(maps).all():
                 raise InputRefused(
                     f"the attention of layer {layer} is not finite", "the weights are damaged or diverged: --stats"
@@ -100,12 +110,14 @@ def read_attention(model: AnyModel, look: Look, *, keep: Collection[tuple[int, i
                 described[layer, index] = Head(layer, index, scores, tuple(links))
                 if keep is None or (layer, index) in keep:
                     kept[layer, index] = weights
-    return Reading(queries, causal, described, kept, keys if across else None)
+    if not described:
+        raise InputRefused("every layer of this model looks at a shortened text, which has no words to show")
+    return Reading(queries, causal, described, kept, keys if across else None, tuple(pooled))
 
 
 def _capture(model: AnyModel, look: Look, layers: list[int]) -> dict[int, Floats]:
     """Maps (heads, queries, keys) of the named layers, as float32 on the host."""
-    from llmkit.models.shells import EncoderDecoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
     from llmkit.nn.capture import capture_attention
 
     device = model.embedding_weight.device

@@ -63,6 +63,8 @@ def read_facts(config: Mapping[str, object], tensor_names: Iterable[str]) -> Fac
     gated = any(".gate_proj." in n or ".feed_forward.w3." in n or ".mlp.gate." in n or ".wi_0." in n for n in names)
     activation = ours.activation if ours else _text(_first(config, *_ACTIVATION))
     decoder_layers = getattr(ours, "n_decoder_layers", None) or _number(config, "decoder_layers", "num_decoder_layers")
+    if not any("decoder." in n for n in names):  # an encoder by itself
+        decoder_layers = None
     return Facts(
         family=name,
         title=family.title if family else name,

@@ -8,7 +8,7 @@ from llmkit.data.stories import stories
 from llmkit.measurement.result import Plan, Shape
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import AnyModel
+    from llmkit.models.two_towers import AnyModel
     from llmkit.tokenization.tokenizer import Tokenizer
 
 SEED = 20_240_601

@@ -10,6 +10,8 @@ from llmkit.models.config import EncoderDecoderConfig, setting
 from llmkit.models.hf_config import HfConfig, Key
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from llmkit.weights.rules import Ignore, Rule
 
 NORM_EPS = 1e-5  # their norms take the framework's default; no file says so
@@ -110,6 +112,21 @@ def table_rules(
         # Untied, transformers keeps a third table that it stores but never reads.
         Alias(f"{table}.weight", ours + ".weight", may_differ=True, written=third and not c.tie_embeddings),
     ]
+
+
+def sinusoid_rules(c: EncoderDecoderConfig, theirs: str, *, written: bool) -> list[Rule | Ignore]:
+    """The table of sines of one tower, "encoder." or "decoder.", which files store; written: whether we do."""
+    from llmkit.weights.rules import Computed, Ignore
+
+    def table() -> Tensor:
+        import torch
+
+        from llmkit.nn.embeddings import SinusoidalPositions
+
+        return SinusoidalPositions(c.d_model, limit=c.max_seq_len)(torch.arange(c.max_seq_len))
+
+    name = theirs + "embed_positions.weight"
+    return [Computed(name, make=table) if written else Ignore(name)]
 
 
 def lm_head_rules(c: EncoderDecoderConfig, *, table: str = "encoder.embeddings.token.weight") -> list[Rule | Ignore]:

@@ -11,7 +11,7 @@ from llmkit.models.config import ModelConfig
 from llmkit.models.hf_config import Fixed, HfConfig, Key
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import AnyModel
+    from llmkit.models.two_towers import AnyModel
     from llmkit.weights.rules import Ignore, Rule
 
 # Whatever the family: the weights themselves would be others.
@@ -87,7 +87,7 @@ class Family:
         values |= {"head": head, "labels": r.labels(head)}
         values |= r.token_ids(values["vocab_size"], **self.token_ids)
         values |= self.more_from_hf(r)
-        return r.make(self.config_class, **values)
+        return r.make(self.config_class, {ours: key.theirs for ours, key in self.keys.items()}, **values)
 
     def config_to_hf(self, config: ModelConfig) -> dict[str, object]:
         """The reverse: what transformers reads back as the same model."""

@@ -19,13 +19,15 @@ _REQUIRED: Any = object()
 class Key:
     """Where config.json keeps one of our settings, and what transformers assumes when the file does not.
 
-    also: further names that files use; the first is the one we write. null: what a stored null means, where that is
+    also: other names that files use, and that go before it where a file has both, as in transformers. fallback: names
+    looked up where it is absent. null: what a stored null means, where that is
     something else than absence. kept: only given back when a model is saved; nothing here computes with it.
     """
 
     theirs: str
     default: object = _REQUIRED
     also: tuple[str, ...] = ()
+    fallback: tuple[str, ...] = ()
     null: object = _REQUIRED
     kept: bool = False
 
@@ -54,7 +56,7 @@ class HfConfig:
             if self.raw.get(name) is not None:
                 return self.raw[name]
         if default is _REQUIRED:
-            raise InputRefused(f"config.json: {names[0]!r} is missing; {self.title} cannot be built without it")
+            raise InputRefused(f"config.json: {names[-1]!r} is missing; {self.title} cannot be built without it")
         return default
 
     def whole(self, *names: str, default: Any = _REQUIRED) -> Any:
@@ -71,14 +73,15 @@ class HfConfig:
 
     def read(self, key: Key, type_name: str) -> Any:
         """The value of `key` for a setting annotated `type_name`: int, float, bool or str, perhaps `| None`."""
-        stored = [self.raw[name] for name in (key.theirs, *key.also) if name in self.raw]
+        names = (*key.also, key.theirs, *key.fallback)
+        stored = [self.raw[name] for name in names if name in self.raw]
         if stored and all(value is None for value in stored):
             if key.null is not _REQUIRED:
                 return key.null
             if type_name.endswith(" | None"):
                 return None
         look_up = {"int": self.whole, "float": self.number, "bool": self.flag, "str": self.text}
-        return look_up[type_name.removesuffix(" | None")](key.theirs, *key.also, default=key.default)
+        return look_up[type_name.removesuffix(" | None")](*names, default=key.default)
 
     def refuse(self, name: str, *harmless: object, because: str) -> None:
         """Refuse a setting that changes the computation, unless absent, null, or one of the `harmless` values."""
@@ -139,19 +142,24 @@ class HfConfig:
             "extra_eos_ids": tuple(e for e in further if e is not None),
         }
 
-    def make(self, config_class: type[C], **values: Any) -> C:
-        """The config with these values; what it finds illegal is the file's fault, so InputRefused."""
+    def make(self, config_class: type[C], names: Mapping[str, str], **values: Any) -> C:
+        """The config with these values; what it finds illegal is the file's fault, so InputRefused.
+
+        names: our settings -> their keys, to say which one of the file it is.
+        """
         try:
             return config_class(**values)
         except UsageError as error:
-            raise InputRefused(f"config.json: {error.message}", error.hint) from None
+            theirs = names.get(error.message.partition(" ")[0])
+            where = f"config.json: {theirs!r}: " if theirs else "config.json: "
+            raise InputRefused(where + error.message, error.hint) from None
 
     def _typed(self, names: tuple[str, ...], default: Any, types: tuple[type, ...], wanted: str) -> Any:
         value = self.get(*names, default=default)
         if value is default:
             return value
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise self.wrong(names[0], value, wanted)
+            raise self.wrong(next(n for n in names if self.raw.get(n) is not None), value, wanted)
         return value
 
     def _id(self, name: str, value: object, vocab_size: int) -> Any:

@@ -49,7 +49,7 @@ KEYS = {
     "activation": Key("hidden_act", "silu"),
     "norm_eps": Key("rms_norm_eps", 1e-6),
     "attention_dropout": Key("attention_dropout", 0.0),
-    "classifier_dropout": Key("classifier_dropout", None, also=("hidden_dropout",)),
+    "classifier_dropout": Key("classifier_dropout", None, fallback=("hidden_dropout",)),
     "init_std": Key("initializer_range", 0.02),
     "tie_embeddings": Key("tie_word_embeddings", False),
 }

@@ -10,7 +10,8 @@ from llmkit.models.t5_names import ENCODER_ONLY, T5LikeConfig
 if TYPE_CHECKING:
     from torch import nn
 
-    from llmkit.models.shells import EncoderDecoderModel, EncoderModel
+    from llmkit.models.shells import EncoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
 
 
 def t5_model(
@@ -26,7 +27,8 @@ def t5_model(
     """
     from torch import nn
 
-    from llmkit.models.shells import EncoderDecoderModel, EncoderModel, Tower, shifted_right
+    from llmkit.models.shells import EncoderModel, Tower
+    from llmkit.models.two_towers import EncoderDecoderModel, shifted_right
     from llmkit.nn.attention import Attention, CrossAttention
     from llmkit.nn.embeddings import Embeddings, Scale
     from llmkit.nn.heads import Decision, LastEnd, LMHead, every_token

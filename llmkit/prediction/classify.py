@@ -12,7 +12,7 @@ from llmkit.prediction.batches import batches, finite
 from llmkit.tokenization.framing import Framed, framed
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import AnyModel
+    from llmkit.models.two_towers import AnyModel
     from llmkit.tokenization.tokenizer import Tokenizer
 
 

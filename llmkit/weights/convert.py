@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from llmkit.errors import InputRefused
-from llmkit.weights.rules import Alias, Ignore, Rule
+from llmkit.weights.rules import Alias, Computed, Ignore, Rule
 
 Rules = Sequence["Rule | Ignore"]
 _LEGACY = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -55,6 +55,7 @@ def load_into(
         )
     for _, parameter, rule, sources in plan:
         _check_tensors(parameter, rule, sources, stored)
+    _check_computed(rules, stored)
     # Nothing was written so far: a refused checkpoint leaves the model as it was.
     owners = _owners(model)
     for _, parameter, rule, sources in plan:
@@ -83,6 +84,11 @@ def export(model: nn.Module, rules: Rules) -> dict[str, Tensor]:
             if isinstance(alias, Alias) and alias.written:
                 for theirs in alias.match(name) or ():
                     tensors[alias.spellings(theirs)[0]] = parameter.detach().clone()
+    like = next(model.parameters())
+    for computed in rules:
+        if isinstance(computed, Computed):
+            name, value = computed.written()
+            tensors[name] = value.to(like)
     return tensors
 
 
@@ -162,6 +168,19 @@ def _check_aliases(rules: Rules, names: Sequence[str], stored: _Stored) -> set[s
                     "set tie_word_embeddings to false if they are meant to differ",
                 )
     return seen
+
+
+def _check_computed(rules: Rules, stored: _Stored) -> None:
+    """Tensors that we compute must hold what we compute, to the precision of half floats."""
+    for rule in rules:
+        for name in stored.names if isinstance(rule, Computed) else ():
+            if isinstance(rule, Computed) and rule.covers(name):
+                made, held = rule.make(), stored[name]
+                if made.shape != held.shape or not torch.allclose(made, held.to(made), rtol=0, atol=0.01):
+                    raise InputRefused(
+                        f"tensor {name!r} is not the table that its config.json makes llmkit compute",
+                        "sinusoidal positions follow from the width and the length",
+                    )
 
 
 def _check_tensors(parameter: nn.Parameter, rule: Rule, sources: Sequence[str], stored: _Stored) -> None:

@@ -8,7 +8,7 @@ applies them.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -196,6 +196,17 @@ class Ignore:
         return re.fullmatch(f"(?:{re.escape(self.prefix)})?{pattern}", name) is not None
 
 
+@dataclass(frozen=True)
+class Computed(Ignore):
+    """A tensor that checkpoints store and we compute: passed over when read, made anew when written."""
+
+    make: Callable[[], Tensor] = field(kw_only=True)
+    write_prefix: bool = field(default=True, kw_only=True)
+
+    def written(self) -> tuple[str, Tensor]:
+        return (self.prefix if self.write_prefix else "") + self.theirs, self.make()
+
+
 def under(
     prefix: str, rules: Sequence[Rule | Ignore], *, write: bool, also: tuple[str, ...] = ()
 ) -> list[Rule | Ignore]:
@@ -203,9 +214,12 @@ def under(
 
     also: further prefixes that are read, where the classes for some heads have a name of their own for the base model.
     """
-    return [
-        replace(rule, prefix=prefix)
-        if isinstance(rule, Ignore)
-        else replace(rule, prefix=prefix, write_prefix=write, also_read=also)
-        for rule in rules
-    ]
+    placed: list[Rule | Ignore] = []
+    for rule in rules:
+        if isinstance(rule, Computed):
+            placed.append(replace(rule, prefix=prefix, write_prefix=write))
+        elif isinstance(rule, Ignore):
+            placed.append(replace(rule, prefix=prefix))
+        else:
+            placed.append(replace(rule, prefix=prefix, write_prefix=write, also_read=also))
+    return placed

@@ -177,8 +177,9 @@ def test_a_familys_tree_counts_what_the_model_has(name, tmp_path):
     assert sum(n.params for n in root.children) == structure.params
 
 
-# Stored because transformers stores them; nothing is computed with them.
-UNUSED = {"reformer": ("lm_head.bias",)}
+# Stored because transformers stores them; no parameters of ours.
+POSITIONS = tuple(f"model.{tower}.embed_positions.weight" for tower in ("encoder", "decoder"))
+UNUSED = {"reformer": ("lm_head.bias",), "pegasus": POSITIONS}
 
 
 def test_shared_blocks_are_said_to_be_shared(tmp_path):

@@ -252,7 +252,13 @@ def test_a_silent_file_means_what_transformers_assumes(name):
 # Read by the code of transformers, or in published files, though not in a configuration that says nothing; the last
 # ones are stored by llmkit alone.
 ELSEWHERE = {"classifier_dropout", "forced_bos_token_id", "decoder_start_token_id", "n_positions", "seq_length"}
-ELSEWHERE |= {"max_seq_len", "max_position_embeddings", "attention_dropout", "embedding_dropout"}
+ELSEWHERE |= {
+    "summary_first_dropout",
+    "max_seq_len",
+    "max_position_embeddings",
+    "attention_dropout",
+    "embedding_dropout",
+}
 
 
 @pytest.mark.parametrize("name", family_names())
@@ -261,3 +267,25 @@ def test_every_key_is_one_that_transformers_has(name):
     assumed = silence_of_transformers(name)
     keys = {key.theirs for key in load_family(name).keys.values()}
     assert assumed is None or keys - assumed.keys() <= ELSEWHERE
+
+
+@pytest.mark.parametrize("name", [n for n in family_names() if any(k.also for k in load_family(n).keys.values())])
+def test_where_a_file_has_two_names_for_a_size_the_one_that_transformers_heeds_counts(name):
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    family = load_family(name)
+    aliased = CONFIG_MAPPING[family.model_type or name].attribute_map
+    for ours, key in family.keys.items():
+        for other in key.also:
+            if other in aliased and ours in ("n_heads", "n_layers"):
+                assert getattr(read(name, **{key.theirs: 4, other: 2}), ours) == 2
+                if ours == "n_layers":  # heads are held against other sizes by some of their classes
+                    made = CONFIG_MAPPING[family.model_type or name](**{key.theirs: 4, other: 2})
+                    assert getattr(made, key.theirs) == 2
+
+
+def test_what_is_illegal_is_told_by_the_name_in_the_file():
+    with pytest.raises(InputRefused, match=r"'rms_norm_eps': norm_eps is 2\.0; it must be between"):
+        read("llama", rms_norm_eps=2.0)
+    with pytest.raises(InputRefused, match="'head_dim' is 7, unsupported for GPT-NeoX"):
+        read("gpt_neox", head_dim=7)

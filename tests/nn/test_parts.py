@@ -188,6 +188,19 @@ def test_build_fills_every_parameter_from_the_global_generator(name):
     assert loss.item() == pytest.approx(math.log(guess), abs=slack)
 
 
+@pytest.mark.parametrize("name", family_names())
+def test_no_block_of_a_fresh_model_drowns_the_residual_stream(name):
+    """A matrix drawn far too wide shows here alone: parity replaces every weight."""
+    model = small(name, d_model=64, n_layers=4).eval()
+    widest = []
+    for stack in [m for m in model.modules() if isinstance(m, Stack)]:
+        for block in stack.blocks:
+            block.register_forward_hook(lambda _, inputs, output: widest.append(output.std().item()))
+    with torch.no_grad():
+        run(model, torch.randint(3, 31, (4, 20)))
+    assert max(widest, default=0) < 4
+
+
 def test_init_follows_the_papers():
     gpt2 = small("gpt2", d_model=256, n_layers=8)
     body = gpt2.stack.blocks[3]["ffn"].body

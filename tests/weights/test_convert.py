@@ -6,7 +6,7 @@ import torch
 from llmkit.errors import InputRefused
 from llmkit.models.registry import family_names, load_family
 from llmkit.weights.convert import export, load_into, stored_names
-from llmkit.weights.rules import JoinRows, Rename, Transpose, under
+from llmkit.weights.rules import Computed, JoinRows, Rename, Transpose, under
 
 SIZES = {"vocab_size": 31, "d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 20}
 
@@ -65,7 +65,8 @@ def test_prefixes_may_come_or_go(name):
 def test_any_missing_extra_or_misshapen_tensor_is_named(name):
     model, rules = make(name)
     tensors = export(model, rules)
-    for gone in tensors:
+    computed = {rule.written()[0] for rule in rules if isinstance(rule, Computed)}
+    for gone in tensors.keys() - computed:
         with pytest.raises(InputRefused) as caught:
             load_into(model, rules, {n: t for n, t in tensors.items() if n != gone})
         assert gone in caught.value.message
@@ -75,6 +76,11 @@ def test_any_missing_extra_or_misshapen_tensor_is_named(name):
         with pytest.raises(InputRefused) as caught:
             load_into(model, rules, tensors | {bent: torch.zeros(*tensor.shape, 2)})
         assert bent in caught.value.message
+    for name in computed:
+        load_into(model, rules, {n: t for n, t in tensors.items() if n != name})
+        with pytest.raises(InputRefused, match="not the table that its config"):
+            load_into(model, rules, tensors | {name: tensors[name] + 1})
+    bent, tensor = next((n, t) for n, t in tensors.items() if n not in computed)
     with pytest.raises(InputRefused, match="int64"):
         load_into(model, rules, tensors | {bent: tensor.long()})
     with pytest.raises(InputRefused, match="lacks tensor"):

@@ -109,7 +109,7 @@ class _Spy(dict):  # type: ignore[type-arg]
 def _read_keys(family: Family) -> set[str]:
     """Every key of config.json that the family looks at, whatever the head, under the name it writes."""
     asked: set[str] = set()
-    others = {name for key in family.keys.values() for name in key.also}
+    others = {name for key in family.keys.values() for name in (*key.also, *key.fallback)}
     for their_class in family.heads.values():
         spy = _Spy(architectures=[their_class], vocab_size=100, eos_token_id=2)
         with suppress(InputRefused):  # a head that silence does not suit; what it looked at counts

@@ -17,7 +17,7 @@ from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import EncoderDecoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
     from llmkit.weights.rules import Ignore, Rule
 
 HEADS = {
@@ -55,7 +55,8 @@ def more_from_hf(r: HfConfig) -> dict[str, Any]:
 
 
 def build(c: BartConfig) -> EncoderDecoderModel:
-    from llmkit.models.shells import EncoderDecoderModel, Tower, shifted_right
+    from llmkit.models.shells import Tower
+    from llmkit.models.two_towers import EncoderDecoderModel, shifted_right
     from llmkit.nn.activations import ACTIVATIONS
     from llmkit.nn.attention import Attention, CrossAttention
     from llmkit.nn.embeddings import Embeddings, LearnedPositions, Scale

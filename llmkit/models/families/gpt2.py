@@ -59,7 +59,7 @@ KEYS = {
     "attention_dropout": Key("attn_pdrop", 0.1),
     "scale_attention": Key("scale_attn_weights", True),
     "scale_by_layer": Key("scale_attn_by_inverse_layer_idx", False),
-    "classifier_dropout": Key("classifier_dropout", None, also=("hidden_dropout",)),
+    "classifier_dropout": Key("classifier_dropout", None, fallback=("hidden_dropout",)),
     "init_std": Key("initializer_range", 0.02),
     "tie_embeddings": Key("tie_word_embeddings", True),
 }

@@ -68,6 +68,8 @@ KEYS = {
 
 
 def more_from_hf(r: HfConfig) -> dict[str, Any]:
+    width = r.whole("hidden_size", default=6144) // r.whole("num_attention_heads", default=64)
+    r.refuse("head_dim", width, because="only rotary positions would heed it")
     table = rope_table(r)
     # Files from before transformers 5 keep these beside the table, under names of the family's own.
     settings = HfConfig({"rope_theta": r.raw.get("rotary_emb_base")} | table, r.title)

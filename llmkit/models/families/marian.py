@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import UsageError
-from llmkit.models.bart_names import KEYS, BartLikeConfig, lm_head_rules, other_names, table_rules, tower_rules
+from llmkit.models.bart_names import (
+    KEYS,
+    BartLikeConfig,
+    lm_head_rules,
+    other_names,
+    sinusoid_rules,
+    table_rules,
+    tower_rules,
+)
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import EncoderDecoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
     from llmkit.weights.rules import Ignore, Rule
 
 HEADS = {"seq2seq": "MarianMTModel", "backbone": "MarianModel"}
@@ -60,7 +68,8 @@ def more_from_hf(r: HfConfig) -> dict[str, Any]:
 
 
 def build(c: MarianConfig) -> EncoderDecoderModel:
-    from llmkit.models.shells import EncoderDecoderModel, Tower
+    from llmkit.models.shells import Tower
+    from llmkit.models.two_towers import EncoderDecoderModel
     from llmkit.nn.activations import ACTIVATIONS
     from llmkit.nn.attention import Attention, CrossAttention
     from llmkit.nn.embeddings import Embeddings, Scale, SinusoidalPositions
@@ -112,14 +121,14 @@ def build(c: MarianConfig) -> EncoderDecoderModel:
 
 
 def weight_rules(c: MarianConfig) -> list[Rule | Ignore]:
-    from llmkit.weights.rules import Ignore, under
+    from llmkit.weights.rules import under
 
     base: list[Rule | Ignore] = [
         *tower_rules(c, "encoder.", "encoder.", "post_norm"),
         *tower_rules(c, "decoder.", "decoder.", "post_norm"),
         *table_rules(c, shared=c.one_table, third=c.share_embeddings),
-        Ignore("encoder.embed_positions.weight"),  # computed; old files store them
-        Ignore("decoder.embed_positions.weight"),
+        *sinusoid_rules(c, "encoder.", written=c.head == "backbone"),
+        *sinusoid_rules(c, "decoder.", written=c.head == "backbone"),
     ]
     table = f"{'encoder' if c.one_table else 'decoder'}.embeddings.token.weight"
     return [

@@ -9,12 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.models.bart_names import KEYS, BartLikeConfig, lm_head_rules, other_names, table_rules, tower_rules
+from llmkit.models.bart_names import (
+    KEYS,
+    BartLikeConfig,
+    lm_head_rules,
+    other_names,
+    sinusoid_rules,
+    table_rules,
+    tower_rules,
+)
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Key
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import EncoderDecoderModel, Tower
+    from llmkit.models.shells import Tower
+    from llmkit.models.two_towers import EncoderDecoderModel
     from llmkit.weights.rules import Ignore, Rule
 
 HEADS = {"seq2seq": "PegasusForConditionalGeneration", "backbone": "PegasusModel"}
@@ -28,7 +37,8 @@ class PegasusConfig(BartLikeConfig):
 
 
 def build(c: PegasusConfig) -> EncoderDecoderModel:
-    from llmkit.models.shells import EncoderDecoderModel, Tower
+    from llmkit.models.shells import Tower
+    from llmkit.models.two_towers import EncoderDecoderModel
     from llmkit.nn.activations import ACTIVATIONS
     from llmkit.nn.attention import Attention, CrossAttention
     from llmkit.nn.embeddings import Embeddings, Scale, SinusoidalPositions
@@ -78,14 +88,14 @@ def build(c: PegasusConfig) -> EncoderDecoderModel:
 
 
 def weight_rules(c: PegasusConfig) -> list[Rule | Ignore]:
-    from llmkit.weights.rules import Ignore, Rename, under
+    from llmkit.weights.rules import Rename, under
 
     base: list[Rule | Ignore] = [*table_rules(c, shared=c.tie_embeddings)]
     for tower in ("encoder.", "decoder."):
         base += [
             *tower_rules(c, tower, tower, "pre_norm"),
             Rename(tower + "layer_norm", tower + "stack.norm"),
-            Ignore(tower + "embed_positions.weight"),  # computed; files store them
+            *sinusoid_rules(c, tower, written=True),
         ]
     on_top = lm_head_rules(c) if c.head == "seq2seq" else []
     return [*under("model.", base, write=c.head != "backbone"), *on_top]

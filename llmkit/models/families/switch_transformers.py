@@ -20,7 +20,8 @@ from llmkit.models.t5_names import ENCODER_ONLY, FIXED, TOKEN_IDS, T5LikeConfig,
 if TYPE_CHECKING:
     from torch import nn
 
-    from llmkit.models.shells import EncoderDecoderModel, EncoderModel
+    from llmkit.models.shells import EncoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
     from llmkit.weights.rules import Ignore, Rule
 
 HEADS = {

@@ -27,7 +27,8 @@ from llmkit.models.t5_names import (
 )
 
 if TYPE_CHECKING:
-    from llmkit.models.shells import EncoderDecoderModel, EncoderModel
+    from llmkit.models.shells import EncoderModel
+    from llmkit.models.two_towers import EncoderDecoderModel
     from llmkit.weights.rules import Ignore, Rule
 
 HEADS = {
@@ -58,6 +59,8 @@ def more_from_hf(r: HfConfig) -> dict[str, Any]:
     usual = "gelu_new" if layer == "gated-gelu" else name
     # transformers 5 stores that it ties, whatever it was told, and whether to scale; older files that they do not tie.
     is_scaled = r.flag("scale_decoder_outputs", "tie_word_embeddings", default=True)
+    if r.raw.get("scale_decoder_outputs", True) is None:
+        is_scaled = False
     if is_scaled and not r.flag("tie_word_embeddings", default=True):
         raise r.wrong("scale_decoder_outputs", True, "false where tie_word_embeddings is")
     return {

@@ -21,5 +21,3 @@ CASES = {
     "backbone": ("MarianModel", BASE | {"scale_embedding": True}),
     "two tables": ("MarianModel", BASE | APART),
 }
-
-COMPUTED = ("embed_positions.weight",)
