@@ -8,7 +8,8 @@ from torch import Tensor
 
 from llmkit.errors import UsageError
 from llmkit.models.config import EncoderDecoderConfig
-from llmkit.models.shells import EncoderDecoderModel, Output, Tower
+from llmkit.models.shells import Output, Tower
+from llmkit.models.two_towers import EncoderDecoderModel
 from llmkit.nn.cache import NO_CACHE, Cache, KVCache
 from llmkit.nn.context import Memory
 from llmkit.nn.masks import FREE
