@@ -154,7 +154,7 @@ def say(message: str) -> None:
 def _cannot(ref: str, family: Family, config: ModelConfig, jobs: tuple[Job, ...], able: str | None) -> UsageError:
     """able: one in the store that can."""
     other = next((job for job in JOBS if job.can(family, config)), None)
-    what = f"{ref} is a {family.title} {family.kind.value} with the head {config.head!r}; it cannot {_either(jobs)}"
+    what = f"{ref} ({family.title}) has the head {config.head!r}; it cannot {_either(jobs)}"
     fix = f"take one that can: --model {able}" if able else f"train one that can: {jobs[0].recipe}"
     if other is None:
         return UsageError(what, fix)
