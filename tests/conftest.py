@@ -1,12 +1,16 @@
 """Shared by all tests."""
 
 import contextlib
+import os
 import signal
 
 import pytest
 
 
 def pytest_configure() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # A worker for every core: threads of their own would only wait for each other. Set before torch is imported.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Under nohup HUP is ignored, in a background job INT is, and children inherit that: the tests of what signals do
     # would then test nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)

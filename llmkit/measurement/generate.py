@@ -30,7 +30,9 @@ def measure(plan: Plan) -> Iterator[Result]:
 
     model = model_for(plan)
     if not isinstance(model, DecoderModel):
-        raise UsageError("bench generate times decoders; this is no decoder", "name one, or leave --model out")
+        raise UsageError(
+            "bench generate times decoders, no encoders or encoder-decoders", "name a decoder, or leave --model out"
+        )
     lay_out_for_decoding(model)  # as `llmkit generate` does
     room = model.config.max_seq_len
     prompt = [i % model.config.vocab_size for i in range(7, 7 + min(_PROMPT, max(1, room // 2)))]
