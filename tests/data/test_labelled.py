@@ -24,7 +24,7 @@ def pairs(t):
         ("a.csv", 'id,Text,Sentiment\n1,good film,pos\n2,"bad",neg\n'),
         ("a.jsonl", '{"review": "good film", "class": "pos"}\n{"review": "bad", "class": "neg"}\n'),
         ("a.json", '[{"text": "good film", "label": "pos"}, {"text": "bad", "label": "neg"}]'),
-        ("a.tsv.gz", gzip.compress(b"label\ttext\npos\tgood film\nneg\tbad\n")),
+        ("a.tsv.gz", gzip.compress(b"label\ttext\npos\tgood film\nneg\tbad\n", mtime=0)),
     ],
 )
 def test_columns_are_found_by_their_usual_names(tmp_path, name, content):
