@@ -88,6 +88,18 @@ def block_rules(
     ]
 
 
+def label_rules() -> dict[str, list[Rule | Ignore]]:
+    """By head, the classifiers over a first token with a layer of its own (RoBERTa and later), tokens and spans."""
+    from llmkit.weights.rules import Rename
+
+    return {
+        "classification": [Rename("classifier.dense", "head.pool.dense"), Rename("classifier.out_proj", "head.linear")],
+        "token_classification": [Rename("classifier", "head.linear")],
+        "span": [Rename("qa_outputs", "head.linear")],
+        "backbone": [],
+    }
+
+
 def output_layer_rules(c: ModelConfig, theirs: str) -> list[Rule | Ignore]:
     """The decoder of a masked-word head, whose bias files keep under two names; theirs: what stands before both."""
     from llmkit.weights.rules import Alias, Rename

@@ -132,9 +132,17 @@ class StreamEmbeddings(Embeddings):
     """
 
     def __init__(
-        self, vocab_size: int, d_model: int, *, ngram: int, added: Mapping[str, nn.Module], **more: object
+        self,
+        vocab_size: int,
+        d_model: int,
+        *,
+        ngram: int,
+        added: Mapping[str, nn.Module],
+        norm: nn.Module,
+        dropout: float,
+        table: Embedding | None = None,
     ) -> None:
-        super().__init__(vocab_size, d_model, added=added, **more)  # type: ignore[arg-type]
+        super().__init__(vocab_size, d_model, added=added, norm=norm, dropout=dropout, table=table)
         self.stream = Embedding(ngram, d_model)
         self.limit -= 1
 
@@ -143,6 +151,6 @@ class StreamEmbeddings(Embeddings):
         main, later = self.token(ids), self.stream.weight.roll(1, 0)[:streams, None].expand(-1, ids.shape[1], -1)
         later = later.expand(ids.shape[0], -1, -1, -1)
         for part in self.added.values():
-            main = main + part(positions, segments)
-            later = later + part(positions + 1, segments)[:, None]
+            main = main + part(positions, segments).to(main.dtype)
+            later = later + part(positions + 1, segments)[:, None].to(main.dtype)
         return self.dropout(self.norm(torch.cat([main, later.flatten(1, 2)], 1)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +10,12 @@ from torch import Tensor, nn
 from llmkit.nn.linear import Embedding
 
 
-class ScoreBias(Protocol):
-    """From query and key positions (batch or 1, queries / keys) to (batch or 1, heads, queries, keys), or None."""
-
-    def __call__(self, positions: Tensor, key_positions: Tensor, dtype: torch.dtype) -> Tensor | None: ...
-
-
 class NoBias(nn.Module):
-    """Positions enter elsewhere."""
+    """Positions enter elsewhere.
+
+    All biases are called with positions of queries and keys (batch or 1, queries / keys) and give (batch or 1, heads,
+    queries, keys), or None for nothing.
+    """
 
     def forward(self, positions: Tensor, key_positions: Tensor, dtype: torch.dtype) -> None:
         return None

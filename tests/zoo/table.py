@@ -6,9 +6,11 @@ import importlib.util
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 from llmkit.errors import InputRefused
 from llmkit.models.family import Family, Kind
+from llmkit.models.hf_config import HfConfig
 from llmkit.models.registry import family_names, load_family
 
 ROOT = Path(__file__).parent.parent.parent
@@ -44,10 +46,11 @@ def text() -> str:
     lines += ["", "## Heads and settings", ""]
     lines += ["A setting that is not listed reaches no computation, here or in `transformers`.", ""]
     for f in families:
-        refused = {fixed.theirs for fixed in f.refused} - _NOT_SETTINGS
+        read, refused = _read_keys(f)
+        refused -= _NOT_SETTINGS
         kept = {key.theirs for key in f.keys.values() if key.kept}
         chosen = {key.theirs for key in f.keys.values()} - kept  # some are refused with one value of several
-        honoured = sorted((_read_keys(f) - refused - _NOT_SETTINGS | chosen) - kept)
+        honoured = sorted((read - refused - _NOT_SETTINGS | chosen) - kept)
         heads = ", ".join(f"{ours} (`{theirs}`)" for ours, theirs in f.heads.items())
         lines += [f"### {f.title}", "", f"{f.peculiar[0].upper()}{f.peculiar[1:]}.", ""]
         lines += [f"- Heads: {heads}.", f"- Honoured: {_code(honoured)}."]
@@ -106,13 +109,22 @@ class _Spy(dict):  # type: ignore[type-arg]
         return super().__getitem__(key)
 
 
-def _read_keys(family: Family) -> set[str]:
-    """Every key of config.json that the family looks at, whatever the head, under the name it writes."""
+def _read_keys(family: Family) -> tuple[set[str], set[str]]:
+    """Every key of config.json that the family looks at, whatever the head, under the name it writes; and those of
+    which it refuses all but a harmless value."""
     asked: set[str] = set()
+    refused: set[str] = set()
+    refuse = HfConfig.refuse
+
+    def noted(self: HfConfig, name: str, *harmless: object, because: str) -> None:
+        refused.add(name)
+        refuse(self, name, *harmless, because=because)
+
     others = {name for key in family.keys.values() for name in (*key.also, *key.fallback)}
     for their_class in family.heads.values():
         spy = _Spy(architectures=[their_class], vocab_size=100, eos_token_id=2)
-        with suppress(InputRefused):  # a head that silence does not suit; what it looked at counts
+        # Refused: a head that silence does not suit; what it looked at counts.
+        with suppress(InputRefused), patch.object(HfConfig, "refuse", noted):
             family.config_from_hf(spy)
         asked |= spy.asked
-    return (asked | {"pad_token_id", "bos_token_id", "eos_token_id"}) - others
+    return (asked | {"pad_token_id", "bos_token_id", "eos_token_id"}) - others, refused

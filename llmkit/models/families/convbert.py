@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import UsageError
-from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, embedding_rules
+from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, embedding_rules, label_rules
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
@@ -153,10 +153,7 @@ def weight_rules(c: ConvBertConfig) -> list[Rule | Ignore]:
             Rename("generator_lm_head", "head.decoder"),
             *([tied] if c.tie_embeddings else []),
         ],
-        "classification": [Rename("classifier.dense", "head.pool.dense"), Rename("classifier.out_proj", "head.linear")],
-        "token_classification": [Rename("classifier", "head.linear")],
-        "span": [Rename("qa_outputs", "head.linear")],
-        "backbone": [],
+        **label_rules(),
     }
     return [*under("convbert.", base, write=c.head != "backbone"), *on_top[c.head]]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, embedding_rules
+from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, embedding_rules, label_rules
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Key
@@ -114,10 +114,7 @@ def weight_rules(c: ElectraConfig) -> list[Rule | Ignore]:
             Rename("generator_lm_head.bias", "head.decoder.bias"),
             tied if c.tie_embeddings else Rename("generator_lm_head.weight", "head.decoder.weight"),
         ],
-        "classification": [Rename("classifier.dense", "head.pool.dense"), Rename("classifier.out_proj", "head.linear")],
-        "token_classification": [Rename("classifier", "head.linear")],
-        "span": [Rename("qa_outputs", "head.linear")],
-        "backbone": [],
+        **label_rules(),
     }
     base = [*embedding_rules(), Rename("embeddings_project", "embeddings.project"), *block_rules(c)]
     return [*under("electra.", base, write=c.head != "backbone"), *heads[c.head]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import UsageError
-from llmkit.models.bert_names import KEYS, block_rules, embedding_rules, output_layer_rules
+from llmkit.models.bert_names import KEYS, block_rules, embedding_rules, label_rules, output_layer_rules
 from llmkit.models.config import setting
 from llmkit.models.families.roberta import TOKEN_IDS, RobertaConfig
 from llmkit.models.families.roberta import more_from_hf as positions_from_hf
@@ -150,10 +150,7 @@ def weight_rules(c: LongformerConfig) -> list[Rule | Ignore]:
             Rename("lm_head.layer_norm", "head.transform.norm"),
             *output_layer_rules(c, "lm_head."),
         ],
-        "classification": [Rename("classifier.dense", "head.pool.dense"), Rename("classifier.out_proj", "head.linear")],
-        "token_classification": [Rename("classifier", "head.linear")],
-        "span": [Rename("qa_outputs", "head.linear")],
-        "backbone": [],
+        **label_rules(),
     }
     return [*under("longformer.", base, write=c.head != "backbone"), *on_top[c.head]]
 

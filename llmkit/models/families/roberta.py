@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import UsageError
-from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, embedding_rules, output_layer_rules
+from llmkit.models.bert_names import (
+    FIXED,
+    KEYS,
+    BertLikeConfig,
+    block_rules,
+    embedding_rules,
+    label_rules,
+    output_layer_rules,
+)
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
@@ -141,13 +149,7 @@ def weight_rules(c: RobertaConfig) -> list[Rule | Ignore]:
             Rename("lm_head.layer_norm", "head.transform.norm"),
             *output_layer_rules(c, "lm_head."),
         ],
-        "classification": [
-            Rename("classifier.dense", "head.pool.dense"),
-            Rename("classifier.out_proj", "head.linear"),
-        ],
-        "token_classification": [Rename("classifier", "head.linear")],
-        "span": [Rename("qa_outputs", "head.linear")],
-        "backbone": [],
+        **label_rules(),
     }
     pooler = [Rename("pooler.dense", "pooler.dense")] if c.head == "backbone" else no_pooler
     base = [*embedding_rules(), *block_rules(c), *pooler]
