@@ -1,8 +1,10 @@
 """A tokenized corpus on disk: built once by streaming, read as a memory map, reused while text and tokenizer stay.
 
 A directory `corpus-<key>` in the cache holds ids.bin (uint16 or uint32), documents.bin and sentences.bin (int64
-offsets into ids, closed by the total) and meta.json (counts and sha256 of each file). It appears whole by a rename; a
-damaged or half-written one is built again. Memory stays flat: a batch of text and its ids are all that is held.
+offsets into ids, closed by the total), digests.bin (sorted digests of the different documents) and meta.json (counts,
+and sha256 of each file). The other side of pairs lies within, in `target`, in the same form. It appears whole by a
+rename; a damaged or half-written one is built again. Memory stays flat: a batch of text and its ids are all that is
+held.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmkit.data.corpus_writer import FILES, FORMAT, CorpusWriter, Encode
+from llmkit.data.corpus_writer import FILES, FORMAT, TARGET, Encode, Progress, Settings, write_corpus, write_pairs
+from llmkit.data.parallel import Pairs
 from llmkit.data.report import DataReport
 from llmkit.data.sources import file_sha256
 from llmkit.data.split import Corpus
@@ -35,7 +38,9 @@ class TokenCorpus:
     """Token ids of a corpus.
 
     ids: (n_tokens,) uint16 or uint32; document_starts: (n_documents + 1,) int64, the last is n_tokens; sentence_starts:
-    likewise, (1,) when sentences were not asked for. A document's end token, if any, belongs to its last sentence.
+    likewise, (1,) when sentences were not asked for. A document's end token, if any, belongs to its last sentence, and
+    its code, if any, to its first. target: of pairs, the other side, whose document i belongs to document i here.
+    codes: what a document may begin with, in the order of their ids.
     """
 
     path: Path
@@ -45,6 +50,8 @@ class TokenCorpus:
     sentence_starts: NDArray[np.int64]
     content_sha256: str
     report: DataReport
+    target: TokenCorpus | None = None
+    codes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,9 +87,18 @@ class TokenCorpus:
         return self.ids[self.sentence_starts[i] : self.sentence_starts[i + 1]]
 
     @classmethod
+    def in_memory(
+        cls, ids: NDArray[np.integer], document_starts: NDArray[np.int64], sentence_starts: NDArray[np.int64]
+    ) -> TokenCorpus:
+        """A corpus of ids made up on the spot, with no text behind them."""
+        counts = len(document_starts) - 1, len(sentence_starts) - 1
+        report = DataReport("made up", *counts, len(ids), len(ids), len(ids), 0, 0)
+        return cls(Path(), "", ids, document_starts, sentence_starts, "", report)  # type: ignore[arg-type]
+
+    @classmethod
     def build(
         cls,
-        source: Corpus,
+        source: Corpus | Pairs,
         encode: Encode,
         *,
         cache: Path,
@@ -90,18 +106,21 @@ class TokenCorpus:
         vocab_size: int,
         end_id: int | None = None,
         sentences: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        codes: Mapping[str, int] | None = None,
+        progress: Progress | None = None,
     ) -> TokenCorpus:
         """The tokenized `source`: from `cache` if it is there for the same text, tokenizer and settings, else made now.
 
         encode: texts to ids, without special tokens, equal ids for equal text; end_id: appended to every document;
         sentences: record where sentences start (they are then encoded one by one, with the white space before them);
-        progress: called with documents and bytes of text so far. Stdin is kept in `cache`.
+        codes: the id that a document begins with, by its code; progress: called with documents and bytes so far. Stdin
+        is kept in `cache`.
         Raises InputRefused for text without a single token, StorageError when the cache cannot be written.
         """
         source = source.spooled(cache)
-        settings = f"{FORMAT} {sys.byteorder} {tokenizer_digest} {vocab_size} {end_id} {sentences}"
-        key = hashlib.sha256(f"{source.fingerprint()} {settings}".encode()).hexdigest()[:32]
+        settings = Settings(vocab_size, end_id, sentences, codes)
+        made_by = f"{FORMAT} {sys.byteorder} {tokenizer_digest} {settings}"
+        key = hashlib.sha256(f"{source.fingerprint()} {made_by}".encode()).hexdigest()[:32]
         final = cache / f"corpus-{key}"
         found = cls._open(final, key)
         if found is not None:
@@ -112,7 +131,10 @@ class TokenCorpus:
         except OSError as e:
             raise _storage_error(cache, e) from None
         try:
-            CorpusWriter(staged, encode, vocab_size, end_id, sentences, progress).write(source, key)
+            if isinstance(source, Pairs):
+                write_pairs(staged, source, encode, settings, key, progress)
+            else:
+                write_corpus(staged, source, encode, settings, key, progress)
             _put(staged, final)
         except OSError as e:
             raise _storage_error(cache, e) from None
@@ -136,6 +158,10 @@ class TokenCorpus:
                 return None
             if any(file_sha256(path / name) != meta["files"][name] for name in FILES):
                 return None
+            report = DataReport.read(meta["report"])
+            target = None if report.target is None else cls._open(path / TARGET, key)
+            if report.target is not None and (target is None or target.n_documents != report.n_documents):
+                return None
             return cls(
                 path=path,
                 key=key,
@@ -143,7 +169,9 @@ class TokenCorpus:
                 document_starts=np.fromfile(path / "documents.bin", dtype=np.int64),
                 sentence_starts=np.fromfile(path / "sentences.bin", dtype=np.int64),
                 content_sha256=meta["content"],
-                report=DataReport(**meta["report"]),
+                report=report,
+                target=target,
+                codes=tuple(meta["codes"]),
             )
         except (OSError, StorageError, ValueError, KeyError, TypeError):
             return None

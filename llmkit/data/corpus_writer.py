@@ -5,72 +5,146 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, TypeVar
 
+from llmkit.data.digests import digest_of, sort_digests
 from llmkit.data.report import DataReport
 from llmkit.data.sentences import sentence_segments
 from llmkit.data.sources import PIECE, Piece, file_sha256
-from llmkit.data.split import Corpus
 from llmkit.errors import InputRefused
 
+if TYPE_CHECKING:
+    from llmkit.data.parallel import Pair, Pairs
+    from llmkit.data.split import Corpus
+
+T = TypeVar("T", "Piece", "Pair")
 Encode = Callable[[list[str]], list[list[int]]]
-FORMAT = 1
-FILES = ("ids.bin", "documents.bin", "sentences.bin")
+Progress = Callable[[int, int], None]
+FORMAT = 2
+FILES = ("ids.bin", "documents.bin", "sentences.bin", "digests.bin")
+TARGET = "target"
+"""Where the other side of pairs lies within the corpus."""
 _BATCH_CHARS = 1 << 20
 _BATCH_TEXTS = 8192
-_MOST_HASHES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How documents become ids.
+
+    end_id: appended to every document; sentences: record where sentences start, which are then encoded one by one;
+    codes: the id that each document begins with, by the document's code.
+    """
+
+    vocab_size: int
+    end_id: int | None = None
+    sentences: bool = False
+    codes: Mapping[str, int] | None = None
 
 
 class CorpusWriter:
-    """Streams documents through `encode` into the files of a corpus directory."""
+    """The files of one corpus directory, as they grow. `put` documents, then `finish`; a context manager."""
 
-    def __init__(
-        self,
-        directory: Path,
-        encode: Encode,
-        vocab_size: int,
-        end_id: int | None,
-        sentences: bool,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.directory, self.encode, self.end_id, self.sentences = directory, encode, end_id, sentences
-        self.vocab_size, self.progress = vocab_size, progress
-        self.dtype = "uint16" if vocab_size <= 1 << 16 else "uint32"
-        self.content = hashlib.sha256()
-        self.seen: set[bytes] = set()
-        self.n_tokens = self.n_documents = self.n_sentences = 0
-        self.n_bytes = self.n_chars = self.n_empty = self.n_duplicates = self.n_checked = 0
-        self.has_tokens = False  # whether the document being written has any
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        directory.mkdir(exist_ok=True)
+        self.directory, self.settings = directory, settings
+        self.dtype = "uint16" if settings.vocab_size <= 1 << 16 else "uint32"
+        self._stack = ExitStack()
+        self._files = [self._stack.enter_context(open(directory / name, "wb")) for name in FILES]  # noqa: SIM115
+        # In the order of FILES: ids, where documents and sentences start, digests of documents.
+        self._held = (array("H" if self.dtype == "uint16" else "I"), array("q"), array("q"), array("Q"))
+        self._content = hashlib.sha256()
+        self._document = None if settings.codes is None else ""
+        self._digest = digest_of()
+        self._in_document = self._has_tokens = self._again = False
+        self.n_tokens = self.n_documents = self.n_sentences = self.n_bytes = self.n_chars = self.n_empty = 0
+        self.n_digests = 0
 
-    def write(self, source: Corpus, key: str) -> None:
-        """Write all files of the corpus and make them durable; `key` is noted in meta.json."""
-        with ExitStack() as stack:
-            files = [stack.enter_context(open(self.directory / name, "wb")) for name in FILES]
-            self.ids, self.documents, self.starts = files
-            for batch in _batches(source.pieces()):
-                self._batch(batch)
-                if self.progress:
-                    self.progress(self.n_documents, self.n_bytes)
-            self._close_document()
-            _write_offsets(self.documents, [self.n_tokens])
-            _write_offsets(self.starts, [self.n_tokens])
-            for f in files:
-                f.flush()
-                os.fsync(f.fileno())
-        if not self.n_tokens:
-            raise InputRefused(f"no text in {source.describe()}", "every document is empty or white space")
-        report = DataReport(
-            source.describe(), self.n_documents, self.n_sentences, self.n_bytes, self.n_chars, self.n_tokens,
-            self.n_empty, self.n_duplicates, self.n_checked,
-        )  # fmt: skip
+    def __enter__(self) -> CorpusWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def put(self, piece: Piece, encoded: Iterable[list[int]], beside: str = "") -> None:
+        """One piece and the ids of its parts (of its sentences, if those count).
+
+        beside: what else must be equal for a document to be a repeat.
+        """
+        if piece.first:
+            self._end_document()
+        self._account(piece)
+        if beside:
+            self._digest.update(b"\0" + beside.encode("utf-8", "surrogatepass"))
+        ids, documents, starts, _ = self._held
+        for part in encoded:
+            if not part:
+                continue
+            if not self._has_tokens:
+                self._has_tokens = True
+                self.n_documents += 1
+                documents.append(self.n_tokens)
+                if self.settings.codes is not None and piece.code is not None:
+                    part = [self.settings.codes[piece.code], *part]
+            if self.settings.sentences:
+                starts.append(self.n_tokens)
+                self.n_sentences += 1
+            try:
+                ids.extend(part)
+            except OverflowError:
+                raise AssertionError(f"an id outside range({self.settings.vocab_size})") from None
+            self.n_tokens += len(part)
+
+    def flush(self) -> None:
+        """Hand what is held to the files."""
+        import numpy as np
+
+        ids = self._held[0]
+        if ids and np.frombuffer(ids, dtype=self.dtype).max() >= self.settings.vocab_size:
+            raise AssertionError(f"an id outside range({self.settings.vocab_size})")
+        for held, file in zip(self._held, self._files, strict=True):
+            held.tofile(file)
+            del held[:]
+
+    def finish(self) -> str:
+        """Write all that is left and make it durable; returns the digest of the text."""
+        self._end_document()
+        self._held[1].append(self.n_tokens)
+        self._held[2].append(self.n_tokens)
+        self.flush()
+        self._files[3].flush()
+        self.n_unique = sort_digests(self.directory / FILES[3])
+        for file in self._files:
+            file.flush()
+            os.fsync(file.fileno())
+        return self._content.hexdigest()
+
+    def report(self, source: str) -> DataReport:
+        """The counts, once finished."""
+        return DataReport(
+            source=source,
+            n_documents=self.n_documents,
+            n_sentences=self.n_sentences,
+            n_bytes=self.n_bytes,
+            n_chars=self.n_chars,
+            n_tokens=self.n_tokens,
+            n_empty=self.n_empty,
+            n_duplicates=self.n_digests - self.n_unique,
+        )
+
+    def note(self, key: str, content: str, report: DataReport) -> None:
+        """Write meta.json, which makes the directory a corpus."""
         meta = {
             "format": FORMAT,
             "key": key,
             "dtype": self.dtype,
-            "content": self.content.hexdigest(),
+            "content": content,
+            "codes": list(self.settings.codes or ()),
             "files": {name: file_sha256(self.directory / name) for name in FILES},
             "report": report.as_dict(),
         }
@@ -79,85 +153,111 @@ class CorpusWriter:
             f.flush()
             os.fsync(f.fileno())
 
-    def _batch(self, batch: list[Piece]) -> None:
-        import numpy as np
-
-        texts: list[str] = []
-        counts: list[int] = []
-        for piece in batch:
-            parts = [""] if _is_empty(piece) else sentence_segments(piece.text) if self.sentences else [piece.text]
-            texts += parts
-            counts.append(len(parts))
-        encoded = self.encode(texts)
-        if len(encoded) != len(texts):
-            raise AssertionError(f"encode returned {len(encoded)} lists for {len(texts)} texts")
-        at = 0
-        for piece, count in zip(batch, counts, strict=True):
-            if piece.first:
-                self._close_document()
-            self._account(piece)
-            starts = []
-            for ids in encoded[at : at + count]:
-                if not ids:
-                    continue
-                if not self.has_tokens:
-                    self.has_tokens = True
-                    self.n_documents += 1
-                    _write_offsets(self.documents, [self.n_tokens])
-                array = np.asarray(ids, dtype=np.int64)
-                if array.min() < 0 or array.max() >= self.vocab_size:
-                    raise AssertionError(f"an id outside range({self.vocab_size})")
-                self.ids.write(array.astype(self.dtype).tobytes())
-                starts.append(self.n_tokens)
-                self.n_tokens += len(ids)
-            if self.sentences and starts:
-                _write_offsets(self.starts, starts)
-                self.n_sentences += len(starts)
-            at += count
-
     def _account(self, piece: Piece) -> None:
         data = piece.text.encode("utf-8", "surrogatepass")
-        self.content.update(b"\x00" if piece.first else b"\x01")
-        self.content.update(len(data).to_bytes(8, "little"))
-        self.content.update(data)
+        self._content.update(b"\x00" if piece.first else b"\x01")
+        if piece.code is not None:
+            self._content.update(piece.code.encode("utf-8", "surrogatepass"))
+        self._content.update(len(data).to_bytes(8, "little"))
+        self._content.update(data)
         self.n_bytes += len(data)
         self.n_chars += len(piece.text)
-        if _is_empty(piece):
+        if is_empty(piece):
             self.n_empty += 1
-        elif self.n_checked < _MOST_HASHES and piece.first:
-            self.n_checked += 1
-            digest = hashlib.blake2b(data, digest_size=8).digest()
-            self.n_duplicates += digest in self.seen
-            self.seen.add(digest)
+        else:
+            self._in_document, self._again = True, piece.again
+            self._digest.update(data)
 
-    def _close_document(self) -> None:
-        if self.has_tokens and self.end_id is not None:
-            import numpy as np
-
-            self.ids.write(np.asarray([self.end_id]).astype(self.dtype).tobytes())
+    def _end_document(self) -> None:
+        if self._in_document and not self._again:
+            self._held[3].append(int.from_bytes(self._digest.digest(), "big"))
+            self.n_digests += 1
+        if self._in_document:
+            self._digest = digest_of()
+        if self._has_tokens and self.settings.end_id is not None:
+            self._held[0].append(self.settings.end_id)
             self.n_tokens += 1
-        self.has_tokens = False
+        self._in_document = self._has_tokens = False
 
 
-def _is_empty(piece: Piece) -> bool:
-    # White space inside a long document counts as text; a short piece that begins a document is the whole of it.
+def write_corpus(
+    directory: Path, source: Corpus, encode: Encode, settings: Settings, key: str, progress: Progress | None
+) -> None:
+    """Write the corpus of `source` into `directory`. Raises InputRefused when there is not a single token."""
+    with CorpusWriter(directory, settings) as out:
+        for batch in _batches(source.pieces(), lambda piece: len(piece.text)):
+            texts, counts = [], []
+            for piece in batch:
+                parts = _parts("" if is_empty(piece) else piece.text, settings)
+                texts += parts
+                counts.append(len(parts))
+            encoded = _encoded(encode, texts)
+            for piece, count in zip(batch, counts, strict=True):
+                out.put(piece, (next(encoded) for _ in range(count)))
+            out.flush()
+            if progress:
+                progress(out.n_documents, out.n_bytes)
+        content = out.finish()
+        if not out.n_tokens:
+            raise InputRefused(f"no text in {source.describe()}", "every document is empty or white space")
+        out.note(key, content, out.report(source.describe()))
+
+
+def write_pairs(
+    directory: Path, source: Pairs, encode: Encode, settings: Settings, key: str, progress: Progress | None
+) -> None:
+    """Write both sides of `source` into `directory`, the targets into TARGET within it.
+
+    A pair without a token on one side is left out on both. Raises InputRefused when none is left.
+    """
+    left_out = 0
+    with CorpusWriter(directory, settings) as out, CorpusWriter(directory / TARGET, settings) as other:
+        for batch in _batches(source.pairs(), lambda pair: len(pair.text) + len(pair.target)):
+            sides = [_parts(side, settings) for pair in batch for side in pair]
+            encoded = _encoded(encode, [part for parts in sides for part in parts])
+            rows = [[next(encoded) for _ in parts] for parts in sides]
+            for pair, ours, theirs in zip(batch, rows[::2], rows[1::2], strict=True):
+                if not any(ours) or not any(theirs):
+                    left_out += 1
+                    continue
+                out.put(Piece(pair.text, True), ours, beside=pair.target)
+                other.put(Piece(pair.target, True), theirs)
+            out.flush()
+            other.flush()
+            if progress:
+                progress(out.n_documents, out.n_bytes + other.n_bytes)
+        content, target_content = out.finish(), other.finish()
+        if not out.n_tokens:
+            raise InputRefused(f"no pairs in {source.describe()}", "each has a side that is empty or white space")
+        other.note(key, target_content, target := other.report("target"))
+        report = out.report(source.describe()).with_target(target, left_out)
+        out.note(key, hashlib.sha256(f"{content} {target_content}".encode()).hexdigest(), report)
+
+
+def is_empty(piece: Piece) -> bool:
+    """Whether a document is white space only; within a long one that counts as text."""
     return piece.first and len(piece.text) < PIECE // 2 and not piece.text.strip()
 
 
-def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    batch: list[Piece] = []
-    size = 0
-    for piece in pieces:
-        batch.append(piece)
-        size += len(piece.text)
-        if size >= _BATCH_CHARS or len(batch) >= _BATCH_TEXTS:
+def _parts(text: str, settings: Settings) -> list[str]:
+    return sentence_segments(text) or [""] if settings.sentences else [text]
+
+
+def _batches(items: Iterator[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    batch: list[T] = []
+    held = 0
+    for item in items:
+        batch.append(item)
+        held += size(item)
+        if held >= _BATCH_CHARS or len(batch) >= _BATCH_TEXTS:
             yield batch
-            batch, size = [], 0
+            batch, held = [], 0
     if batch:
         yield batch
 
 
-def _write_offsets(f: BinaryIO, offsets: list[int]) -> None:
-    import numpy as np
-
-    f.write(np.asarray(offsets, dtype=np.int64).tobytes())
+def _encoded(encode: Encode, texts: list[str]) -> Iterator[list[int]]:
+    encoded = encode(texts)
+    if len(encoded) != len(texts):
+        raise AssertionError(f"encode returned {len(encoded)} lists for {len(texts)} texts")
+    return iter(encoded)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -10,8 +12,8 @@ class DataReport:
     """Counts over one corpus.
 
     source: how it was read, in words; n_bytes, n_chars: of the text as UTF-8 and in characters; n_tokens counts the
-    end-of-document tokens too; n_empty: documents of white space only, left out; n_duplicates: documents equal to an
-    earlier one (kept), among the first `duplicates_checked`.
+    end-of-document tokens too; n_empty: documents of white space only (pairs with such a side), left out; n_duplicates:
+    documents (pairs) equal to an earlier one, kept; target: the counts of the other side of pairs.
     """
 
     source: str
@@ -22,7 +24,17 @@ class DataReport:
     n_tokens: int
     n_empty: int
     n_duplicates: int
-    duplicates_checked: int
+    target: DataReport | None = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> DataReport:
+        """A report from `as_dict`; raises TypeError for anything else."""
+        target = values.get("target")
+        return cls(**{**values, "target": None if target is None else cls.read(target)})
+
+    def with_target(self, target: DataReport, n_left_out: int) -> DataReport:
+        """The report of pairs, given that of the other side."""
+        return replace(self, target=target, n_empty=n_left_out)
 
     @property
     def bytes_per_token(self) -> float:
@@ -35,13 +47,15 @@ class DataReport:
 
     def lines(self) -> list[str]:
         """What a reader should know, one fact a line; oddities only where there are some."""
-        found = [
-            f"{self.source}: {self.n_documents:,} documents, {self.n_bytes:,} bytes, {self.n_tokens:,} tokens "
-            f"({self.bytes_per_token:.2f} bytes per token)"
-        ]
+        what = "documents" if self.target is None else "pairs"
+        sides = " and ".join(side._size() for side in (self, self.target) if side is not None)
+        found = [f"{self.source}: {self.n_documents:,} {what}, {sides}"]
         if self.n_duplicates:
-            among = "" if self.duplicates_checked >= self.n_documents else f" of the first {self.duplicates_checked:,}"
-            found.append(f"{self.n_duplicates:,}{among} documents repeat an earlier one")
+            found.append(f"{self.n_duplicates:,} {what} repeat an earlier one")
         if self.n_empty:
-            found.append(f"{self.n_empty:,} empty documents left out")
+            empty = "empty documents" if self.target is None else "pairs with an empty side"
+            found.append(f"{self.n_empty:,} {empty} left out")
         return found
+
+    def _size(self) -> str:
+        return f"{self.n_bytes:,} bytes, {self.n_tokens:,} tokens ({self.bytes_per_token:.2f} bytes per token)"

@@ -31,10 +31,15 @@ Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class Piece(NamedTuple):
-    """Text of one document, or of a part of a long one; `first` says that a new document begins here."""
+    """Text of one document, or of a part of a long one; `first` says that a new document begins here.
+
+    code: what the document is about, where that is asked for; again: it has been read before, for it counts more.
+    """
 
     text: str
     first: bool
+    code: str | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True)

@@ -104,12 +104,21 @@ class Part:
         return at
 
     def _by_hash(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
-        bound = int(self.fraction * 2**64)
         for piece in pieces:
-            digest = hashlib.blake2b(piece.text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"llmkit-split")
-            held_out = int.from_bytes(digest.digest(), "big") < bound
-            if held_out == (self.side == "validation"):
+            if is_held_out(piece.text, self.fraction) == (self.side == "validation"):
                 yield piece
+
+
+def is_held_out(text: str, fraction: float) -> bool:
+    """Whether a text is among the about `fraction` of all texts that are kept for validation, by its hash."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"llmkit-split")
+    return int.from_bytes(digest.digest(), "big") < int(fraction * 2**64)
+
+
+def refuse_fraction(fraction: float) -> None:
+    """Raise UsageError for a fraction that is none."""
+    if not 0 < fraction < 1:
+        raise UsageError(f"data.validation_fraction is {fraction:g}", "it must lie between 0 and 1")
 
 
 def open_split(
@@ -128,8 +137,7 @@ def open_split(
     Raises UsageError for a fraction that is none and for a file on both sides.
     """
     source = open_source(train, field=field, stories=stories, seed=seed, errors=errors)
-    if not 0 < fraction < 1:
-        raise UsageError(f"data.validation_fraction is {fraction:g}", "it must lie between 0 and 1")
+    refuse_fraction(fraction)
     held_out = max(1, round(stories * fraction))
     if validation is not None:
         named = open_source(validation, field=field, stories=held_out, seed=seed, errors=errors)
