@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmkit.cli.options import Quiet, Set, Store
+from llmkit.cli.plotting import Across, Plot, Svg, Upwards
 from llmkit.cli.training import (
     AllowChange,
     DryRun,
@@ -13,6 +14,7 @@ from llmkit.cli.training import (
     RunName,
     TrainDevice,
     end,
+    one_recipe,
     read_recipe,
 )
 
@@ -21,13 +23,17 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    recipe: RecipeArgument,
+    recipe: RecipeArgument = None,
     overrides: Set = None,
     run: RunName = None,
     store: Store = None,
     dry_run: DryRun = False,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
+    plot: Plot = False,
+    svg: Svg = None,
+    x: Across = "steps",
+    y: Upwards = "loss",
     as_json: EventLines = False,
     quiet: Quiet = False,
 ) -> None:
@@ -37,14 +43,21 @@ def pretrain(
     llmkit pretrain bert-mini                          a small BERT on stories
     llmkit pretrain gpt-mini --set data.train=my.txt   your own text
     llmkit pretrain my.yaml --dry-run                  what it will take
+    llmkit pretrain bert-mini --plot                   what it has learned so far
     """
+    if plot or svg is not None:
+        from llmkit.cli.plotting import plot_runs
+
+        plot_runs([run] if run else recipe or [], store=store, svg=svg, x=x, y=y, as_json=as_json, quiet=quiet)
+        return
     from llmkit.cli.training_run import carry_out
 
-    chosen = read_recipe(recipe, overrides, device, allow_change, finetune=False)
+    chosen = read_recipe(one_recipe(recipe), overrides, device, allow_change, finetune=False)
     carry_out(chosen, _train, name=run, store=store, dry_run=dry_run, allow=allow_change, as_json=as_json, quiet=quiet)
 
 
 def _train(run: OpenRun) -> None:
+    from llmkit.recipe.tasks import TASKS
     from llmkit.training.prepare import prepare_in_cache
 
     # The text is read in a thread while torch, which takes seconds, is imported in this one.
@@ -60,6 +73,5 @@ def _train(run: OpenRun) -> None:
         listeners=run.talk.listeners,
         stop=run.stop,
     )
-    is_causal = run.recipe.objective.name == "causal"
-    hint = 'llmkit generate --prompt "..."' if is_causal else 'llmkit predict fill-mask "Some words and a [MASK]."'
+    hint = TASKS[run.recipe.objective.name].next
     end(outcome.reason, outcome.step, run.directory.path, run.stop, run.talk, hint=hint)

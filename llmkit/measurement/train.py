@@ -60,6 +60,7 @@ def _steps(model: Model, dtype: str, plan: Plan, seq: int) -> Callable[[], int]:
     """A function that takes one optimizer step in the trainer's own loop, on the same batch each time it is called, and
     returns how many tokens that were; padding is none."""
     from llmkit.recipe.schema import TrainSettings
+    from llmkit.training.learner import Learner
     from llmkit.training.optim import make_optimizer
     from llmkit.training.trainer import Trainer
 
@@ -68,7 +69,7 @@ def _steps(model: Model, dtype: str, plan: Plan, seq: int) -> Callable[[], int]:
         eval_every=0, save_every=0, seed=SEED,
     )  # fmt: skip
     objective = _causal(model, seq) if model.is_causal else _masked(model, seq, plan.shape.batch)
-    optimizer = make_optimizer(model, settings)
+    optimizer = make_optimizer(Learner(model, objective), settings)
 
     def step() -> int:
         trainer: Trainer = Trainer(model, objective, optimizer, settings)

@@ -12,10 +12,9 @@ from llmkit.models.family import Family, Kind
 from llmkit.models.registry import load_family
 from llmkit.recipe.keys import unread_keys
 from llmkit.recipe.problems import Report, Spot
+from llmkit.recipe.schema import ObjectiveSettings
 from llmkit.recipe.size import MAX_PARAMETERS, approximate_parameters, in_words, likely_vocab_size
-
-# Which way of attending an objective trains, and an example to point at.
-OBJECTIVE_KINDS = {"masked": (Kind.ENCODER, "bert"), "causal": (Kind.DECODER, "gpt2 or llama")}
+from llmkit.recipe.tasks import FINE_TUNING, TASKS, Task
 
 
 @dataclass
@@ -95,31 +94,44 @@ def _check_start(draft: Draft) -> None:
 def _check_objective(draft: Draft, family: Family | None) -> None:
     name = draft.get("objective.name")
     has_model = "model" in draft.sections
-    if name == "classify" and has_model and "base" not in draft.explicit:
+    if name is None:
+        return
+    task, fine_tunes = TASKS[name], name in FINE_TUNING
+    if fine_tunes and has_model and "base" not in draft.explicit:
         fix = "replace the sections `model` and `tokenizer` by `base: null`, or choose masked or causal"
-        draft.fail("objective.name", "conflict", "is classify, which fine-tunes a checkpoint and needs `base`", fix)
-    elif name in OBJECTIVE_KINDS and not has_model and "base" in draft.explicit:
+        draft.fail("objective.name", "conflict", f"is {name}, which fine-tunes a checkpoint and needs `base`", fix)
+    elif not fine_tunes and not has_model and "base" in draft.explicit:
         fix = "fine-tuning knows classify; to train from random weights give `model` and `tokenizer`, not `base`"
         draft.fail("objective.name", "conflict", f"is {name}, which starts from random weights", fix)
-    elif name in OBJECTIVE_KINDS and family:
-        kind, example = OBJECTIVE_KINDS[name]
-        if family.kind is not kind:
-            other = next((n for n, (k, _) in OBJECTIVE_KINDS.items() if k is family.kind), None)
-            article = "an" if kind is Kind.ENCODER else "a"
-            fix = f"choose a family such as {example}" + (f", or objective.name: {other}" if other else "")
-            draft.fail(
-                "objective.name",
-                "conflict",
-                f"is {name}, which needs {article} {kind.value}; {family.name} is not one",
-                fix,
-            )
-        elif name == "masked" and draft.get("objective.next_sentence") and "pretraining" not in family.heads:
-            draft.fail(
-                "objective.next_sentence",
-                "conflict",
-                f"is true, but {family.name} has no head for it",
-                "write next_sentence: false",
-            )
+    elif not fine_tunes and family:
+        _check_family(draft, family, task)
+    if draft.get("objective.next_sentence") and draft.get("objective.sentence_order"):
+        path = draft.blame("objective.sentence_order", "objective.next_sentence")
+        draft.fail(path, "conflict", "is one way to judge pairs, and the other is chosen too", "choose one of the two")
+
+
+def _check_family(draft: Draft, family: Family, task: Task) -> None:
+    """The objective must train this kind of model, and the model must have the head for it."""
+    pairs = [k for k in ("next_sentence", "sentence_order") if draft.get(f"objective.{k}")]
+    settings = ObjectiveSettings(
+        task.name, next_sentence="next_sentence" in pairs, sentence_order="sentence_order" in pairs
+    )
+    if not task.fits(family):
+        others = [t.name for t in TASKS.values() if t.name not in FINE_TUNING and family.name in t.examples]
+        needed = " or ".join(f"{'an' if k is not Kind.DECODER else 'a'} {k.value}" for k in task.kinds)
+        other = f", or objective.name: {' or '.join(others)}" if others else ""
+        draft.fail(
+            "objective.name",
+            "conflict",
+            f"is {task.name}, which needs {needed}; {family.name} is not one",
+            f"choose a family such as {' or '.join(task.examples)}{other}",
+        )
+    elif task.head(family, settings) is None and pairs:
+        fix = f"write {pairs[0]}: false"
+        draft.fail(f"objective.{pairs[0]}", "conflict", f"is true, but {family.name} has no head for it", fix)
+    elif task.head(family, settings) is None:
+        fix = f"choose a family such as {' or '.join(task.examples)}"
+        draft.fail("objective.name", "conflict", f"is {task.name}, for which {family.name} has no head", fix)
 
 
 def _check_read(draft: Draft) -> None:
@@ -129,7 +141,8 @@ def _check_read(draft: Draft) -> None:
     unread = unread_keys(draft.get("objective.name"))
     for path in sorted(draft.explicit & unread.keys()):
         if path not in draft.failed:
-            message = f"does nothing here: only {' or '.join(unread[path].key.only)} reads it"
+            only = unread[path].key.only
+            message = f"does nothing here: only {', '.join(only)} read{'' if len(only) > 1 else 's'} it"
             draft.fail(path, "conflict", f"{message}, and objective.name is {draft.get('objective.name')}", "remove it")
 
 

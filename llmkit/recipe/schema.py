@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmkit.recipe.tasks import TASKS
+
 
 @dataclass(frozen=True)
 class Key:
@@ -85,31 +87,81 @@ class DataSettings:
     label: str | None = key("column that holds the label; null finds it by name", None)
 
 
-MASKED = ("masked",)
+# Objectives that hide tokens one by one, and those that hide runs of them or whole sentences.
+SINGLE = ("masked", "replaced_token", "distillation", "translation_masked")
+SPANS = ("span_corruption", "denoising", "permutation", "future_ngram")
 
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
     """What the model is asked to do while it learns."""
 
-    name: str = key("the task", choices=("masked", "causal", "classify"))
-    mask_rate: float = key("masked: share of the tokens to hide and predict", 0.15, above=0, high=0.9, only=MASKED)
-    next_sentence: bool = key("masked: also tell real next sentences from random ones", True, only=MASKED)
+    name: str = key("the task", choices=tuple(TASKS))
+    mask_rate: float | None = key(
+        "share of the tokens (gap_sentences: of the sentences) to hide and predict; null: as in the paper",
+        None,
+        above=0,
+        high=0.9,
+        only=(*SINGLE, *SPANS, "gap_sentences"),
+    )
+    whole_words: bool = key("hide all pieces of a word or none", False, only=SINGLE)
+    static_masks: int = key(
+        "maskings made once per example and taken in turn; 0: drawn anew each time", 0, low=0, high=1000, only=SINGLE
+    )
+    next_sentence: bool = key("also tell real next sentences from random ones", False, only=("masked",))
+    sentence_order: bool = key("also tell whether two runs of sentences were swapped", False, only=("masked",))
     long_share: float = key(
-        "masked: share of the steps, the last ones, whose examples are as long as model.max_seq_len",
+        "share of the steps, the last ones, whose examples are as long as model.max_seq_len",
         0.0,
         low=0,
         high=1,
-        only=MASKED,
+        only=("masked",),
+    )
+    mean_span: float = key("mean length of a hidden run, in tokens", 3.0, low=1, high=1000, only=SPANS)
+    permute_sentences: bool = key("also shuffle the sentences", True, only=("denoising",))
+    generator_size: float = key(
+        "width of the generator beside the model's", 0.25, above=0, high=1, only=("replaced_token",)
+    )
+    replaced_weight: float = key(
+        "weight of the replaced-token loss beside the generator's", 50.0, low=0, high=1e4, only=("replaced_token",)
+    )
+    teacher: str | None = key("checkpoint to learn from, NAME, NAME@STEP or a directory", None, only=("distillation",))
+    temperature: float = key(
+        "softens what teacher and student say before they are compared", 2.0, above=0, high=100, only=("distillation",)
+    )
+    teacher_weight: float = key("weight of the teacher's probabilities", 5.0, low=0, high=1e4, only=("distillation",))
+    truth_weight: float = key("weight of the text itself", 2.0, low=0, high=1e4, only=("distillation",))
+    hidden_weight: float = key(
+        "weight of the direction of the last hidden states", 1.0, low=0, high=1e4, only=("distillation",)
+    )
+    across_documents: bool = key(
+        "whether a token may attend to an earlier document in the same example", True, only=("causal",)
     )
     dropout: float | None = key(
-        "classify: share of values set to 0 in the model while it learns; null: as the base has it",
+        "share of values set to 0 in the model while it learns; null: as the base has it",
         None,
         low=0,
         high=0.9,
         only=("classify",),
     )
     label_smoothing: float = key("share of the target probability spread over all other answers", 0.0, low=0, high=0.9)
+    balance_weight: float | None = key(
+        "models with routers: weight of keeping experts equally busy; null: as the model's own settings say",
+        None,
+        low=0,
+        high=1e3,
+    )
+    z_weight: float | None = key(
+        "models with routers: weight of keeping routers' scores small; null: as the model's own settings say",
+        None,
+        low=0,
+        high=1e3,
+    )
+
+    @property
+    def rate(self) -> float:
+        """Share to hide: mask_rate, or what the paper took."""
+        return TASKS[self.name].rate if self.mask_rate is None else self.mask_rate
 
 
 @dataclass(frozen=True)
@@ -124,7 +176,9 @@ class TrainSettings:
     lr: float = key("learning rate at its highest", 1e-3, above=0, high=100)
     min_lr: float = key("learning rate at the end, as a share of lr", 0.0, low=0, high=1)
     schedule: str = key(
-        "shape of the learning rate after warm-up", "cosine", choices=("cosine", "linear", "constant", "wsd")
+        "shape of the learning rate after warm-up",
+        "cosine",
+        choices=("cosine", "linear", "constant", "wsd", "inverse_sqrt"),
     )
     warmup_steps: int = key("steps over which the learning rate rises from 0 to lr", 0, low=0, high=10**10)
     weight_decay: float = key("pull of the weight matrices towards 0", 0.01, low=0, high=10)

@@ -19,6 +19,7 @@ from llmkit.recipe.schema import Recipe
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.disk import SMALL_FILES
 from llmkit.training.events import Evaluation, Event, Listener, Warned
+from llmkit.training.objectives.objective import Objective
 from llmkit.training.optim import Optimizer
 from llmkit.training.progress import Progress
 from llmkit.training.resume import RECIPE, Resumption
@@ -26,6 +27,8 @@ from llmkit.training.trainer import Commit
 
 # Prefix of the newest weights in the training state, where the model file holds the best ones.
 LAST = "last."
+# Prefixes of what the objective remembers there, and of its second network's weights.
+OBJECTIVE, PARTNER = "objective.", "partner."
 
 
 def saver(
@@ -33,6 +36,7 @@ def saver(
     run: RunDirectory,
     model: Any,
     optimizer: Optimizer,
+    objective: Objective,
     tokenizer: Tokenizer,
     *,
     meta: dict[str, Any],
@@ -41,7 +45,7 @@ def saver(
 ) -> Callable[[Progress], Commit]:
     """The function that commits one checkpoint and then removes the ones no longer kept."""
     text = to_yaml(recipe)
-    n_bytes = checkpoint_bytes(model, optimizer, best) + SMALL_FILES
+    n_bytes = checkpoint_bytes(model, optimizer, objective, best) + SMALL_FILES
     full_meta = {**meta, "recipe": digest(recipe), "threads": torch.get_num_threads()}
 
     def save(progress: Progress) -> Commit:
@@ -50,7 +54,8 @@ def saver(
             tokenizer.save(directory)
             (directory / RECIPE).write_text(text, encoding="utf-8")
             newest = best.newest_weights(model, progress) if best is not None else {}
-            save_state(directory, {**optimizer.state(), **newest}, progress.to_values())
+            state = {**optimizer.state(), **newest, **objective_state(objective)}
+            save_state(directory, state, progress.to_values())
 
         before()
         checkpoint = run.save(progress.step, write, meta=full_meta, predicted_bytes=n_bytes)
@@ -60,16 +65,27 @@ def saver(
     return save
 
 
-def checkpoint_bytes(model: nn.Module, optimizer: Optimizer, best: Best | None = None) -> int:
+def objective_state(objective: Objective) -> dict[str, Tensor]:
+    """What the objective must find again: what it remembers, and the weights of its second network."""
+    found = {OBJECTIVE + name: tensor for name, tensor in objective.state().items()}
+    if objective.partner is not None:
+        found |= {PARTNER + name: p.detach() for name, p in objective.partner.named_parameters()}
+    return found
+
+
+def checkpoint_bytes(model: nn.Module, optimizer: Optimizer, objective: Objective, best: Best | None = None) -> int:
     """Bytes of the tensors in a checkpoint; with `best` it may hold the newest weights beside the best ones."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    state = sum(t.numel() * t.element_size() for t in optimizer.state().values())
+    kept = {**optimizer.state(), **objective_state(objective)}
+    state = sum(t.numel() * t.element_size() for t in kept.values())
     return state + weights * (1 if best is None else 2)
 
 
 @torch.no_grad()
-def restore(resumption: Resumption, model: Any, optimizer: Optimizer, best: Best | None = None) -> Progress:
-    """Copy the weights and the optimizer state of a checkpoint into place; return where the run was."""
+def restore(
+    resumption: Resumption, model: Any, optimizer: Optimizer, objective: Objective, best: Best | None = None
+) -> Progress:
+    """Copy the weights, the optimizer's state and the objective's into place; return where the run was."""
     path = resumption.checkpoint.path
     stored = read_model(path, verify=False)  # it was verified when it was chosen
     tensors, values = load_state(path)
@@ -79,6 +95,10 @@ def restore(resumption: Resumption, model: Any, optimizer: Optimizer, best: Best
     model.load_state_dict(newest, strict=False)
     if best is not None and progress.best_score is not None:
         best.model = stored.to(next(model.parameters()).device)
+    objective.load_state(_taken(tensors, OBJECTIVE))
+    if objective.partner is not None:
+        # A parameter that both networks share is stored with both, and the same.
+        objective.partner.load_state_dict(_taken(tensors, PARTNER), strict=False)
     live = optimizer.state()
     if live.keys() != tensors.keys():
         odd = sorted(live.keys() ^ tensors.keys())
@@ -88,6 +108,11 @@ def restore(resumption: Resumption, model: Any, optimizer: Optimizer, best: Best
             raise InputRefused(f"{path}: optimizer state {name} is {tuple(tensors[name].shape)}")
         tensor.copy_(tensors[name])
     return progress
+
+
+def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it; they are taken out."""
+    return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
 
 
 class Best:

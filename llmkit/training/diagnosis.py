@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmkit.training.objectives.objective import Batch, Objective
+from llmkit.training.learner import Learner
+from llmkit.training.objectives.objective import Batch
 
 
-def first_bad_output(model: nn.Module, objective: Objective, batches: Sequence[Batch]) -> str | None:
+def first_bad_output(learner: Learner, batches: Sequence[Batch]) -> str | None:
     """Name of the first parameter or layer output, in order of computation, that is not finite; None if all are."""
-    for name, parameter in model.named_parameters():
+    for name, parameter in learner.learning().items():
         if not is_finite(parameter):
             return f"weights {name}"
     found: list[str] = []
@@ -21,16 +22,16 @@ def first_bad_output(model: nn.Module, objective: Objective, batches: Sequence[B
     def watch(name: str) -> Any:
         def look(module: nn.Module, inputs: Any, output: Any) -> None:
             if not found and isinstance(output, Tensor) and not is_finite(output):
-                found.append(f"{name} output")
+                found.append(f"{name.removeprefix('model.')} output")
 
         return look
 
-    leaves = [(n, m) for n, m in model.named_modules() if n and not any(m.children())]
+    leaves = [(n, m) for n, m in learner.named_modules() if n and not any(m.children())]
     hooks = [module.register_forward_hook(watch(name)) for name, module in leaves]
     try:
         with torch.no_grad():
             for batch in batches:
-                sums = objective.loss(model, batch).sums
+                sums = learner(batch)
                 if not found and not all(is_finite(s) for s in sums.values()):
                     found.append("the loss itself")
                 if found:
@@ -41,9 +42,9 @@ def first_bad_output(model: nn.Module, objective: Objective, batches: Sequence[B
     return found[0] if found else None
 
 
-def first_bad_gradient(model: nn.Module) -> str | None:
+def first_bad_gradient(learner: Learner) -> str | None:
     """Name of the last parameter whose gradient is not finite: backwards, it is where the trouble began."""
-    bad = [n for n, p in model.named_parameters() if p.grad is not None and not is_finite(p.grad)]
+    bad = [n for n, p in learner.learning().items() if p.grad is not None and not is_finite(p.grad)]
     return f"gradient of {bad[-1]}" if bad else None
 
 

@@ -85,7 +85,6 @@ def finetune(
         batch_size=recipe.train.batch_size,
         seed=recipe.train.seed,
         label_smoothing=recipe.objective.label_smoothing,
-        eval_batches=recipe.train.eval_batches,
     )
     best = Best()
     origin = str(base if resumption is None else resumption.meta.get("base", base))
@@ -106,11 +105,8 @@ def finetune(
     kept = (best.model if best.model is not None else model).eval()
     results = []
     if outcome.reason == "finished":
-        objective.eval_batches = 0  # the last word is on all of it
         for name, table in (("validation", text.validation), ("test", text.test)):
             if table is not None:
-                found = objective.confusion(kept, encoded(table))
-                assert found is not None, "nobody asks to stop any more"
-                results.append(Result(name, text.labels, found[0]))
+                results.append(Result(name, text.labels, objective.confusion(kept, encoded(table))))
     best_step = outcome.progress.best_step if best.model is not None else outcome.step
     return FineTuned(outcome, best_step, tuple(results))

@@ -10,7 +10,7 @@ import torch
 from llmkit.errors import OutOfMemory
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import family_of
-from llmkit.recipe.schema import ObjectiveSettings, TrainSettings
+from llmkit.recipe.schema import SINGLE, ObjectiveSettings, TrainSettings
 from llmkit.training.muon import hidden_matrices
 from llmkit.units import size
 
@@ -67,7 +67,7 @@ def activations(config: ModelConfig, train: TrainSettings, objective: ObjectiveS
     tokens = train.batch_size * train.seq_len
     attention = config.n_heads * config.head_dim + 2 * config.n_kv_heads * config.head_dim
     per_layer = 6 * config.d_model + 2 * attention + 3 * config.d_ff
-    targets = {"causal": tokens, "masked": objective.mask_rate * tokens}.get(objective.name, 0)
+    targets = 0 if objective.name == "classify" else tokens * (objective.rate if objective.name in SINGLE else 1)
     logits = _LOGIT_COPIES * targets * config.vocab_size
     return int(FLOAT * (tokens * config.n_layers * per_layer + logits))
 

@@ -86,7 +86,6 @@ def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     return {n: p for n, p in model.named_parameters() if p.ndim == 2 and id(p) not in outside}
 
 
-def block_heights(model: nn.Module, matrices: Mapping[str, nn.Parameter]) -> dict[str, tuple[int, ...]]:
-    """Heights of the matrices stacked inside fused ones; absent for a matrix that is one."""
-    fused = {f"{name}.qkv.weight": m.widths for name, m in model.named_modules() if isinstance(m, Attention)}
-    return {name: heights for name, heights in fused.items() if name in matrices}
+def block_heights(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Heights of the matrices stacked inside fused ones, by the fused one's name."""
+    return {f"{name}.qkv.weight": m.widths for name, m in model.named_modules() if isinstance(m, Attention)}

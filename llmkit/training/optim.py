@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from llmkit.training.learner import Learner
 from llmkit.training.muon import Muon, block_heights, hidden_matrices
 
 
@@ -161,9 +162,9 @@ class Both:
         return {name: tensor for optimizer in self.optimizers for name, tensor in optimizer.state().items()}
 
 
-def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    """The optimizer the recipe asks for, over all parameters of `model` that learn."""
-    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+def make_optimizer(learner: Learner, settings: OptimizerSettings) -> Optimizer:
+    """The optimizer the recipe asks for, over all parameters that learn."""
+    parameters = learner.learning()
 
     def adamw(chosen: Mapping[str, nn.Parameter]) -> AdamW:
         return AdamW(
@@ -176,9 +177,11 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
 
     if settings.optimizer == "adamw":
         return adamw(parameters)
-    matrices = {n: p for n, p in hidden_matrices(model).items() if n in parameters}
+    hidden = {id(p) for p in hidden_matrices(learner).values()}
+    matrices = {n: p for n, p in parameters.items() if id(p) in hidden}
     rest = {n: p for n, p in parameters.items() if n not in matrices}
-    return Both(Muon(matrices, block_heights(model, matrices), weight_decay=settings.weight_decay), adamw(rest))
+    heights = {n.removeprefix("model."): h for n, h in block_heights(learner).items()}
+    return Both(Muon(matrices, heights, weight_decay=settings.weight_decay), adamw(rest))
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.data.order import mixed, permuted_many
-from llmkit.training.objectives.objective import Picks
+from llmkit.training.objectives.objective import Picks, joined
 from llmkit.training.seeds import Purpose
 
 # Examples of similar length are sought among this many batches at once.
@@ -27,7 +27,7 @@ class ShuffledOrder:
         for e in np.unique(epoch):
             here = epoch == e
             index[here] = permuted_many(self.seed, int(e), within[here], self.n)
-        return Picks(epoch, index)
+        return Picks(epoch, index, position)
 
 
 class BucketedOrder:
@@ -50,9 +50,9 @@ class BucketedOrder:
             pool, start = divmod(first, size)
             taken = min(count, size - start)
             picks = self._sorted_pool(pool, size)
-            parts.append(Picks(picks.epoch[start : start + taken], picks.index[start : start + taken]))
+            parts.append(picks.part(start, start + taken))
             first, count = first + taken, count - taken
-        return Picks(np.concatenate([p.epoch for p in parts]), np.concatenate([p.index for p in parts]))
+        return joined(parts)
 
     def _sorted_pool(self, pool: int, size: int) -> Picks:
         if self._pool is None or self._pool[0] != pool:
@@ -60,5 +60,5 @@ class BucketedOrder:
             by_length = np.argsort(self.lengths[plain.index], kind="stable").reshape(POOL, self.batch_size)
             batches = permuted_many(self.plain.seed, -1 - pool, np.arange(POOL), POOL)
             order = by_length[batches].ravel()
-            self._pool = pool, Picks(plain.epoch[order], plain.index[order])
+            self._pool = pool, Picks(plain.epoch[order], plain.index[order], plain.draw[order])
         return self._pool[1]

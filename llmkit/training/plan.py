@@ -19,22 +19,23 @@ import torch
 
 from llmkit.checkpoint.config_json import read_model_config
 from llmkit.checkpoint.refs import resolve
+from llmkit.data.corpus import TokenCorpus
 from llmkit.data.sources import STORIES, open_source
 from llmkit.data.split import Part
 from llmkit.data.text_in import STDIN
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import family_of, load_family
 from llmkit.recipe.schema import Recipe, TrainSettings
+from llmkit.recipe.tasks import SENTINELS, TASKS, Form
 from llmkit.tokenization.framing import Framed
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.disk import most_at_once, refuse_full_disk
 from llmkit.training.labelled import find_base, read_tables
+from llmkit.training.learner import Learner
 from llmkit.training.memory import Need, available, estimate, refuse_what_cannot_fit
-from llmkit.training.objectives.causal import Causal
 from llmkit.training.objectives.classify import Classify, Labelled
-from llmkit.training.objectives.masked import Masked, MaskTokens
+from llmkit.training.objectives.given import Given, Vocabulary, make_objective
 from llmkit.training.objectives.objective import Objective
-from llmkit.training.objectives.windows import Text
 from llmkit.training.optim import make_optimizer
 from llmkit.training.prepare import named_texts
 from llmkit.training.session import head_for, set_up
@@ -134,8 +135,9 @@ def probe(recipe: Recipe, config: ModelConfig, need: Need, device: torch.device)
     settings = replace(t, batch_size=rows, accumulate=accumulate)
     torch.manual_seed(0)
     model = family_of(config).build(config).to(device)
-    optimizer = make_optimizer(model, settings)
-    trainer = Trainer(model, made_up(recipe, config, settings), optimizer, settings)
+    objective = made_up(recipe, config, settings)
+    optimizer = make_optimizer(Learner(model, objective), settings)
+    trainer = Trainer(model, objective, optimizer, settings)
     seconds = []
     for _ in range(1 + PROBE_STEPS):
         began = time.perf_counter()
@@ -148,33 +150,43 @@ def probe(recipe: Recipe, config: ModelConfig, need: Need, device: torch.device)
 
 
 def made_up(recipe: Recipe, config: ModelConfig, settings: TrainSettings) -> Objective:
-    """The recipe's objective over random tokens."""
+    """The recipe's objective over random tokens, enough for a step or two."""
     rng = np.random.default_rng(0)
-    n, v = settings.seq_len, config.vocab_size
-    if recipe.objective.name == "causal":
-        ids = rng.integers(v, size=n * settings.batch_size * settings.accumulate * 2 + 2)
-        return Causal(ids, seq_len=n, seed=0)
+    n, v, rows = settings.seq_len, config.vocab_size, settings.batch_size * settings.accumulate
     if recipe.objective.name == "classify":
-        rows = settings.batch_size * 4
-        texts = [Framed(row.tolist()) for row in rng.integers(v, size=(rows, n))]
-        labels = np.arange(rows, dtype=np.int64) % len(config.labels)
+        texts = [Framed(row.tolist()) for row in rng.integers(v, size=(4 * rows, n))]
+        labels = np.arange(4 * rows, dtype=np.int64) % len(config.labels)
         data = Labelled(texts, labels)
         return Classify(data, None, n_labels=len(config.labels), pad_id=0, batch_size=settings.batch_size, seed=0)
-    documents = max(4, settings.batch_size * 2)
-    sentence = max(1, n // 8)
-    sentences = np.arange(0, documents * n + 1, sentence, dtype=np.int64)
-    bounds = np.linspace(0, len(sentences) - 1, documents + 1).astype(np.int64)
-    text = Text(rng.integers(min(5, v - 1), v, size=int(sentences[-1])), sentences, bounds)
-    special = MaskTokens(0, 0, 0, 0, np.arange(v, dtype=np.int64))
-    return Masked(
-        text,
-        special,
-        seq_len=n,
-        batch_size=settings.batch_size,
-        seed=0,
-        mask_rate=recipe.objective.mask_rate,
-        next_sentence=recipe.objective.next_sentence,
+    n = max(n, config.max_seq_len) if recipe.objective.long_share else n
+    task = TASKS[recipe.objective.name]
+    given = Given(
+        objective=recipe.objective,
+        train=settings,
+        config=config,
+        words=made_up_words(v),
+        text=made_up_text(rng, v, n, 2 * rows + 4),
     )
+    if task.form is Form.PAIRS:
+        given = replace(given, text=replace(given.text, target=made_up_text(rng, v, n, 2 * rows + 4)))
+    return make_objective(given)
+
+
+def made_up_words(vocab_size: int) -> Vocabulary:
+    """A vocabulary whose first ids are the special ones."""
+    n_holes = min(len(SENTINELS), vocab_size // 4)
+    pad, eos, cls, sep, mask = special = [i % vocab_size for i in range(5)]
+    holes = tuple(range(vocab_size - n_holes, vocab_size))
+    known = frozenset([*special, *holes])
+    return Vocabulary(size=vocab_size, sentinels=holes, special=known, pad=pad, eos=eos, cls=cls, sep=sep, mask=mask)
+
+
+def made_up_text(rng: np.random.Generator, vocab_size: int, seq_len: int, documents: int) -> TokenCorpus:
+    """`documents` documents of a good `seq_len` tokens in eight sentences each."""
+    sentence = max(1, -(-seq_len // 8))
+    ids = rng.integers(min(5, vocab_size - 1), vocab_size, size=documents * 8 * sentence)
+    starts = np.arange(0, len(ids) + 1, sentence, dtype=np.int64)
+    return TokenCorpus.in_memory(ids, starts[::8], starts)
 
 
 def refuse_empty_parts(recipe: Recipe) -> None:

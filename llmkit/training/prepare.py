@@ -13,13 +13,12 @@ from llmkit.data.sources import Source, open_source
 from llmkit.data.split import Part, open_split
 from llmkit.errors import InputRefused, StorageError, UsageError
 from llmkit.recipe.schema import Recipe, TokenizerSettings
+from llmkit.recipe.tasks import TASKS, Form, Task
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.tokenization.train import train as train_tokenizer
 from llmkit.training.cache import text_cache
 from llmkit.training.resume import Resumption
 
-# What masked language modelling puts into its examples, beyond what a tokenizer has anyway.
-MASKED_SPECIAL = ("[CLS]", "[SEP]", "[MASK]")
 Say = Callable[[str], None]
 
 
@@ -45,18 +44,18 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
     tokenizer: the directory of the one to use when a run goes on; it is not learned again then.
     """
     train, validation = open_texts(recipe, cache)
-    is_masked = recipe.objective.name == "masked"
+    task = TASKS[recipe.objective.name]
     settings = recipe.tokenizer
     assert settings is not None, "a recipe for pre-training has a tokenizer section"
     if tokenizer is None:
-        learned = named = get_tokenizer(settings, train, store, is_masked=is_masked, say=say)
+        learned = named = get_tokenizer(settings, train, store, task=task, say=say)
     else:
         learned = named = Tokenizer.from_file(tokenizer)
         if settings.path is not None:
             # One that has gone since is no loss: the run keeps its own copy. One that changed is for the user to judge.
             with contextlib.suppress(StorageError, UsageError):
-                named = get_tokenizer(settings, train, store, is_masked=is_masked, say=say)
-    check_roles(learned, is_masked)
+                named = get_tokenizer(settings, train, store, task=task, say=say)
+    check_roles(learned, task)
 
     def tokenize(source: Source | Part, what: str) -> TokenCorpus:
         corpus = TokenCorpus.build(
@@ -65,8 +64,8 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
             cache=cache,
             tokenizer_digest=learned.sha256,
             vocab_size=learned.vocab_size,
-            end_id=None if is_masked else learned.eos_id,
-            sentences=is_masked,
+            end_id=None if task.form is Form.SENTENCES else learned.eos_id,
+            sentences=task.form is Form.SENTENCES,
         )
         for line in corpus.report.lines():
             say(f"{what}: {line}")
@@ -112,9 +111,7 @@ def named_texts(recipe: Recipe) -> tuple[Source | Part, Source | Part | None]:
     )
 
 
-def get_tokenizer(
-    settings: TokenizerSettings, train: Source | Part, store: Path, *, is_masked: bool, say: Say
-) -> Tokenizer:
+def get_tokenizer(settings: TokenizerSettings, train: Source | Part, store: Path, *, task: Task, say: Say) -> Tokenizer:
     """The tokenizer the recipe names by path, else one learned from the training text."""
     if settings.path is not None:
         path = Path(settings.path).expanduser()
@@ -124,18 +121,17 @@ def get_tokenizer(
         train.documents(),
         algorithm=settings.algorithm,
         vocab_size=settings.vocab_size,
-        extra_special=MASKED_SPECIAL if is_masked else (),
+        extra_special=task.special,
     )
 
 
-def check_roles(tokenizer: Tokenizer, is_masked: bool) -> None:
+def check_roles(tokenizer: Tokenizer, task: Task) -> None:
     """Refuse a tokenizer that lacks a special token the objective puts into examples."""
-    if not is_masked:
-        return
-    ids = {"[CLS]": tokenizer.cls_id, "[SEP]": tokenizer.sep_id, "[MASK]": tokenizer.mask_id}
-    missing = [token for token, id in ids.items() if id is None]
+    roles = {"[CLS]": tokenizer.cls_id, "[SEP]": tokenizer.sep_id, "[MASK]": tokenizer.mask_id}
+    missing = [t for t in task.special if (roles[t] if t in roles else tokenizer.id(t)) is None]
     if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise InputRefused(
-            f"the tokenizer has no {', '.join(missing)}, which the masked objective needs",
+            f"the tokenizer has no {shown}, which the {task.name} objective needs",
             "leave out tokenizer.path, and one is learned that has them",
         )

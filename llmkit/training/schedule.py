@@ -28,11 +28,13 @@ def learning_rate(step: int, settings: ScheduleSettings) -> float:
     """Learning rate of the step with index `step` (the first is 0).
 
     It rises linearly over `warmup_steps` steps to `lr` and falls to `min_lr * lr` at the last step, in the shape that
-    `schedule` names; `constant` stays.
+    `schedule` names; `constant` stays, and `inverse_sqrt` falls with the root of the step, wherever the run ends.
     """
     warmup = min(settings.warmup_steps, settings.steps)
     if step < warmup:
         return settings.lr * (step + 1) / warmup
+    if settings.schedule == "inverse_sqrt":  # Vaswani et al. 2017, equation 3, its highest rate named outright
+        return settings.lr * max(settings.min_lr, math.sqrt(max(1, warmup) / (step + 1)))
     # The last step still learns: with min_lr 0 it takes the smallest rate above 0, not none.
     progress = (step - warmup) / max(1, settings.steps - warmup)
     return settings.lr * (settings.min_lr + (1 - settings.min_lr) * _shape(settings.schedule, min(1.0, progress)))

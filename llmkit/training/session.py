@@ -4,39 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from llmkit.checkpoint.hf_layout import read_model
+from llmkit.checkpoint.refs import resolve
 from llmkit.checkpoint.store import RunDirectory
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import load_family
 from llmkit.recipe.schema import Recipe
+from llmkit.recipe.tasks import TASKS
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.checkpoints import Best, checkpoint_bytes, restore, saver, warn_of_other_versions
 from llmkit.training.device import choose_device
 from llmkit.training.disk import refuse_full_disk
 from llmkit.training.events import Event, Listener
+from llmkit.training.learner import Learner
 from llmkit.training.logs import MetricsFile
 from llmkit.training.memory import estimate, refuse_what_cannot_fit
-from llmkit.training.objectives.causal import Causal
-from llmkit.training.objectives.masked import Masked, MaskTokens
+from llmkit.training.objectives.given import Given, Vocabulary, make_objective
 from llmkit.training.objectives.objective import Objective
-from llmkit.training.objectives.staged import Staged
-from llmkit.training.objectives.windows import Text
 from llmkit.training.optim import make_optimizer
 from llmkit.training.prepare import Prepared
 from llmkit.training.progress import Progress
 from llmkit.training.resume import Resumption, check_digests
-from llmkit.training.samples import continuation, filled_mask
-from llmkit.training.schedule import first_long_step
 from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.signals import StopRequest
 from llmkit.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from llmkit.data.corpus import TokenCorpus
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def pretrain(
     refuse_what_cannot_fit(estimate(config, recipe.train, recipe.objective), device, with_activations=False)
     seed_torch(recipe.train.seed, Purpose.WEIGHTS)
     model = load_family(recipe.model.family).build(config)
-    objective = make_objective(recipe, prepared, config)
+    objective = make_objective(given(recipe, prepared, config, run.path.parent))
     return train(
         recipe,
         run,
@@ -107,10 +104,10 @@ def train(
     score, and the newest ones as state.
     Raises StorageError before the first step when the disk has no room for the checkpoints.
     """
-    optimizer = make_optimizer(model, recipe.train)
+    optimizer = make_optimizer(Learner(model, objective), recipe.train)
     done, kept = resumption.step if resumption else 0, len(run.checkpoints())
-    refuse_full_disk(run.path, checkpoint_bytes(model, optimizer, best), recipe.train, step=done, kept=kept)
-    progress = restore(resumption, model, optimizer, best) if resumption is not None else None
+    refuse_full_disk(run.path, checkpoint_bytes(model, optimizer, objective, best), recipe.train, step=done, kept=kept)
+    progress = restore(resumption, model, optimizer, objective, best) if resumption is not None else None
     metrics = MetricsFile(run.path, progress.step if progress else 0)
 
     def emit(event: Event) -> None:
@@ -120,7 +117,7 @@ def train(
         for listener in listeners:
             listener(event)
 
-    save = saver(recipe, run, model, optimizer, tokenizer, meta=meta, before=metrics.sync, best=best)
+    save = saver(recipe, run, model, optimizer, objective, tokenizer, meta=meta, before=metrics.sync, best=best)
     if stop is not None:
         stop.defer()
     try:
@@ -164,70 +161,22 @@ def model_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
 
 
 def head_for(recipe: Recipe) -> str:
-    """The head that the recipe's objective trains."""
-    if recipe.objective.name == "masked":
-        return "pretraining" if recipe.objective.next_sentence else "masked_lm"
-    return {"causal": "causal_lm", "classify": "classification"}[recipe.objective.name]
+    """The head that the recipe's objective trains; the recipe was checked for its model to have one."""
+    assert recipe.model is not None
+    head = TASKS[recipe.objective.name].head(load_family(recipe.model.family), recipe.objective)
+    assert head is not None
+    return head
 
 
-def make_objective(recipe: Recipe, prepared: Prepared, config: ModelConfig) -> Objective:
-    """The recipe's objective over the prepared text."""
-    o, t, tokenizer = recipe.objective, recipe.train, prepared.tokenizer
-    if o.name == "causal":
-        validation = prepared.validation
-        return Causal(
-            prepared.train.ids,
-            seq_len=t.seq_len,
-            seed=t.seed,
-            label_smoothing=o.label_smoothing,
-            validation=validation.ids if validation else None,
-            validation_bytes=validation.n_bytes if validation else 0,
-            eval_batches=t.eval_batches,
-            prompt=t.sample_prompt or "",
-            continue_text=continuation(tokenizer),
-        )
-    short = masked(recipe, prepared, t.seq_len, t.batch_size)
-    switch = first_long_step(t.steps, o.long_share)
-    if switch == t.steps or config.max_seq_len <= t.seq_len:
-        return short
-    later_batch_size = max(1, t.batch_size * t.seq_len // config.max_seq_len)
-    return Staged(
-        short,
-        masked(recipe, prepared, config.max_seq_len, later_batch_size),
-        switch=switch * t.accumulate * t.batch_size,
-        batch_size=t.batch_size,
-        later_batch_size=later_batch_size,
+def given(recipe: Recipe, prepared: Prepared, config: ModelConfig, store: Path) -> Given:
+    """What the recipe's objective is made from."""
+    return Given(
+        objective=recipe.objective,
+        train=recipe.train,
+        config=config,
+        words=Vocabulary.of(prepared.tokenizer),
+        text=prepared.train,
+        validation=prepared.validation,
+        tokenizer=prepared.tokenizer,
+        load=lambda ref: read_model(resolve(ref, store)),
     )
-
-
-def masked(recipe: Recipe, prepared: Prepared, seq_len: int, batch_size: int) -> Masked:
-    """The masked objective with examples of `seq_len` tokens."""
-    o, t, tokenizer = recipe.objective, recipe.train, prepared.tokenizer
-    special = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
-    assert None not in special, "the tokenizer was checked for the tokens of the masked objective"
-    cls, sep, mask = (int(i) for i in special if i is not None)
-    return Masked(
-        text_of(prepared.train),
-        MaskTokens(cls, sep, mask, tokenizer.pad_id or 0, ordinary_ids(tokenizer)),
-        seq_len=seq_len,
-        batch_size=batch_size,
-        seed=t.seed,
-        mask_rate=o.mask_rate,
-        next_sentence=o.next_sentence,
-        label_smoothing=o.label_smoothing,
-        validation=text_of(prepared.validation) if prepared.validation else None,
-        eval_batches=t.eval_batches,
-        fill=filled_mask(tokenizer, t.sample_prompt, prepared.validation or prepared.train, t.seed),
-    )
-
-
-def text_of(corpus: TokenCorpus) -> Text:
-    """The arrays of a corpus that the masked objective reads."""
-    return Text(corpus.ids, corpus.sentence_starts, corpus.document_sentences)
-
-
-def ordinary_ids(tokenizer: Tokenizer) -> Any:
-    """Ids that stand for text, shape (n,): what a token may be replaced by at random."""
-    import numpy as np
-
-    return np.array(sorted(set(range(tokenizer.vocab_size)) - tokenizer.special_ids), dtype=np.int64)

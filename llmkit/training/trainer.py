@@ -17,13 +17,16 @@ from llmkit.errors import Diverged, StorageError
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training.device import training_dtype
 from llmkit.training.diagnosis import first_bad_gradient, first_bad_output
+from llmkit.training.evaluation import evaluate
 from llmkit.training.events import End, Evaluation, Event, Listener, Sample, Saved, Stage, Start, Step, Warned
+from llmkit.training.feed import Feed
+from llmkit.training.learner import Learner
 from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
 from llmkit.training.optim import Optimizer, clip_gradients
 from llmkit.training.precision import mixed_precision
 from llmkit.training.progress import MEMORY, Progress, Window, is_due
 from llmkit.training.schedule import learning_rate
-from llmkit.training.seeds import Purpose, generator, seed_torch
+from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.signals import StopRequest
 
 # A full disk may be emptied while the run goes on; after this many failed saves in a row it is given up.
@@ -63,12 +66,14 @@ class Trainer:
         self.model, self.objective, self.optimizer, self.settings = model, objective, optimizer, settings
         self.progress = progress or Progress()
         self.save, self.emit, self.stop, self.better = save, emit, stop or StopRequest(), better
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.learner = Learner(model, objective)
+        self.parameters = list(self.learner.learning().values())
         self.device = self.parameters[0].device
         self.dtype = training_dtype(settings.dtype, self.device)
         self.saved_step = self.progress.step if progress else -1
         self.failed_saves = 0
         self._window = Window()
+        self.feed = Feed(objective, settings)
 
     def run(self, name: str = "run", model: str = "") -> str:
         """Train until the last step ("finished") or until a signal asks to end ("stopped").
@@ -77,6 +82,12 @@ class Trainer:
 
         Raises Diverged when a loss or gradient is not finite, and StorageError when the disk takes no checkpoint.
         """
+        try:
+            return self._run(name, model)
+        finally:
+            self.feed.close()
+
+    def _run(self, name: str, model: str) -> str:
         s, p = self.settings, self.progress
         began = time.perf_counter()
         self.emit(self._start(name, model))
@@ -105,20 +116,17 @@ class Trainer:
     def _gradients(self) -> tuple[dict[str, float], float]:
         """Leave the clipped gradients of one step in the parameters; return the parts of its loss and the norm."""
         s, step = self.settings, self.progress.step
+        picks, batches = self.feed.picks(step), self.feed.take(step)
         seed_torch(s.seed, Purpose.DROPOUT, step)
-        self.model.train()
-        picks = self._picks(step)
+        self.learner.train()
         self._enter(picks[0].stage)
-        batches = [
-            self.objective.collate(p, generator(s.seed, Purpose.CORRUPTION, step, m)) for m, p in enumerate(picks)
-        ]
         counts = {part: max(1, sum(b.counts[part] for b in batches)) for part in batches[0].counts}
         sums: dict[str, list[Tensor]] = {part: [] for part in counts}
         for parameter in self.parameters:
             parameter.grad = None
         for batch in batches:
             with self.precision():
-                found = self.objective.loss(self.model, batch.to(self.device)).sums
+                found = self.learner(batch.to(self.device))
                 total = sum_of([found[part] / counts[part] for part in found])
             total.backward()
             for part in found:
@@ -136,19 +144,13 @@ class Trainer:
         """Where matrix products happen in bfloat16 if the recipe says so; weights stay float32."""
         return mixed_precision(self.model, self.device, self.dtype)
 
-    def _picks(self, step: int) -> list[Picks]:
-        """The examples of one step, by micro-batch: a function of the seed and the step alone."""
-        s = self.settings
-        first = step * s.accumulate * s.batch_size
-        return [self.objective.picks(first + m * s.batch_size, s.batch_size) for m in range(s.accumulate)]
-
     def _refuse(self, loss: float, norm: float, batches: Sequence[Batch], picks: Sequence[Picks]) -> None:
         """Give up before the step changes anything, and say where the first bad number was."""
         s, step = self.settings, self.progress.step
         seed_torch(s.seed, Purpose.DROPOUT, step)
         with self.precision():
-            where = first_bad_output(self.model, self.objective, [b.to(self.device) for b in batches])
-        where = where or first_bad_gradient(self.model) or "unknown"
+            where = first_bad_output(self.learner, [b.to(self.device) for b in batches])
+        where = where or first_bad_gradient(self.learner) or "unknown"
         what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient norm became {norm} (loss {loss:.4g})"
         self.emit(End(step, "diverged", 0.0, {"loss": loss}))
         examples = ", ".join(str(int(i)) for p in picks for i in p.index[:4])
@@ -205,10 +207,11 @@ class Trainer:
 
     def _evaluate(self) -> None:
         p = self.progress
-        with self._window.pause(), torch.no_grad(), self.precision():
-            self.model.eval()
+        s = self.settings
+        with self._window.pause(), self.precision():
+            self.learner.eval()
             began = time.perf_counter()
-            scores = self.objective.evaluate(self.model, self._is_cut_short)
+            scores = evaluate(self.objective, self.model, seed=s.seed, most=s.eval_batches, poll=self._is_cut_short)
             if scores is None:
                 if not self._is_cut_short():
                     p.evaluated = p.step

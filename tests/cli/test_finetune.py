@@ -93,17 +93,17 @@ def scores(place, run="tiny"):
 
 def test_the_weights_kept_are_the_best_ones_and_resuming_goes_on_from_the_newest(finetune, place, monkeypatch):
     import llmkit
-    from llmkit.training.objectives.classify import Classify
+    from llmkit.training import trainer
 
-    real, order = Classify.evaluate, iter([0.5, 0.9, 0.7, 0.6, 0.6, 0.6])
+    real, order = trainer.evaluate, iter([0.5, 0.9, 0.7, 0.6, 0.6, 0.6])
 
-    def evaluate(self, model, poll):
-        found = real(self, model, poll)
+    def evaluate(objective, model, **more):
+        found = real(objective, model, **more)
         weights.append(model.embedding_weight.detach().clone())
         return {**found, "accuracy": next(order)}
 
     weights = []
-    monkeypatch.setattr(Classify, "evaluate", evaluate)
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
     constant = ("--set", "train.schedule=constant")
     done = finetune(*constant)
     assert "the weights kept are those of step 6" in done.err

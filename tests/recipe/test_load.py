@@ -172,7 +172,7 @@ def test_a_wrong_value_is_one_clear_problem_with_a_way_out(problems_of, tiny_wit
         (["model.n_kv_heads=2"], "`model.n_kv_heads` is 2"),
         (["objective.name=masked"], "needs an encoder; gpt2 is not one"),
         (["objective.name=classify"], "needs `base`"),
-        (["model.family=bert"], "needs a decoder; bert is not one"),
+        (["model.family=bert"], "is causal, for which bert has no head"),
         (["base=runs/a"], "also has a `model` section"),
         (["model.d_model=65536", "model.n_layers=1024"], "T parameters"),
         (["data.train=-", "data.validation=-"], "is stdin, and so is data.train"),
@@ -362,11 +362,11 @@ def test_a_key_that_the_objective_does_not_read_is_refused_where_it_stands(probl
 
 
 def test_a_flag_for_a_key_that_the_objective_does_not_read_is_refused(problems_of, tiny):
-    error = problems_of(tiny, "objective.mask_rate=0.15")
+    error = problems_of(tiny, "objective.long_share=0.15")
     assert "only masked reads it, and objective.name is causal" in error.message
-    assert "--set objective.mask_rate=0.15" in error.message
+    assert "--set objective.long_share=0.15" in error.message
 
 
 def test_what_every_objective_reads_is_taken_and_defaults_are_silent(tiny):
     assert parse_recipe(tiny, "tiny.yaml", ["objective.label_smoothing=0.1"]).objective.label_smoothing == 0.1
-    assert parse_recipe(tiny, "tiny.yaml").objective.mask_rate == 0.15
+    assert parse_recipe(tiny, "tiny.yaml").objective.mask_rate is None

@@ -4,7 +4,13 @@ from torch import nn
 
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training import optim
+from llmkit.training.learner import Learner
 from llmkit.training.muon import Muon, hidden_matrices, orthogonalise
+from llmkit.training.objectives.objective import Plain
+
+
+def learner(model):
+    return Learner(model, Plain())
 
 
 def small():
@@ -73,13 +79,13 @@ def test_biases_and_norms_do_not_decay():
 def test_copying_the_state_into_a_fresh_optimizer_continues_exactly(name):
     settings = TrainSettings(optimizer=name, weight_decay=0.1)
     whole, first = small(), small()
-    train(whole, optim.make_optimizer(whole, settings).step, n=5)
+    train(whole, optim.make_optimizer(learner(whole), settings).step, n=5)
 
-    half = optim.make_optimizer(first, settings)
+    half = optim.make_optimizer(learner(first), settings)
     train(first, half.step, n=5)  # five steps, so that the state below is not the beginning
     ours = small()
     ours.load_state_dict(first.state_dict())
-    again = optim.make_optimizer(ours, settings)
+    again = optim.make_optimizer(learner(ours), settings)
     for key, tensor in again.state().items():
         tensor.copy_(half.state()[key])
     train(first, half.step, n=3)

@@ -8,6 +8,7 @@ import torch
 
 from llmkit.errors import Diverged, StorageError
 from llmkit.training.events import Evaluation, Saved, Stage, Step, Warned
+from llmkit.training.learner import Learner
 from llmkit.training.objectives.objective import NO_TARGET
 from llmkit.training.objectives.staged import Staged
 from llmkit.training.optim import make_optimizer
@@ -32,7 +33,7 @@ class Memory:
 
 
 def trainer(model, objective, settings, *, start=None, stop=None, save=None):
-    optimizer = make_optimizer(model, settings)
+    optimizer = make_optimizer(Learner(model, objective), settings)
     progress = Progress()
     if start is not None:
         weights, state, values = start
@@ -117,15 +118,15 @@ def halves(batch):
 
 def test_micro_batches_of_unequal_counts_add_up_to_the_gradient_of_one_batch(tiny_model, settings, masked):
     objective = masked(batch_size=8)
-    whole = objective.collate(objective.picks(0, 8), np.random.default_rng(0))
-    parts = list(halves(whole))
-    assert parts[0].counts["masked"] != parts[1].counts["masked"]
+    rngs = [np.random.default_rng(i) for i in range(8)]
+    wholes = (objective.collate(objective.picks(first, 8), rngs) for first in range(0, 800, 8))
+    divided = ((whole, list(halves(whole))) for whole in wholes)
+    whole, parts = next((w, p) for w, p in divided if p[0].counts["masked"] != p[1].counts["masked"])
     gradients = []
     for batches in ([whole], parts):
         made, _ = trainer(tiny_model(), objective, settings(batch_size=8, accumulate=len(batches), clip=0.0))
         made.model.dropout.p = 0.0
-        made.objective = copy.copy(objective)
-        made.objective.collate = lambda picks, rng, queue=list(batches): queue.pop(0)
+        made.feed.make = lambda step, ready=batches: ready
         losses, norm = made._gradients()
         gradients.append((losses, norm, [p.grad for p in made.parameters]))
     (losses, norm, together), (losses2, norm2, apart) = gradients
@@ -177,16 +178,14 @@ def test_a_signal_ends_the_run_at_a_step_with_everything_saved_and_resuming_is_e
     if when == "step":
         made.emit = lambda e: (events.append(e), setattr(stop, "number", signal.SIGTERM) if e.step == 6 else None)
     else:
-        real = causal._validation_batches
-        seen = []
+        real = causal.held_out
 
         def batches():
-            seen.append(1)
-            if len(seen) == 1:
+            if stop.number is None and made.progress.step == 4:
                 stop.number = signal.SIGTERM
-            yield from real()
+            return real()
 
-        causal._validation_batches = batches
+        causal.held_out = batches
     assert made.run() == "stopped"
     step = made.progress.step
     assert step == (6 if when == "step" else 4)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmkit.tokenization.framing import Framed
-from llmkit.training.objectives.objective import Batch, Loss, Picks, evenly_spaced, padded_width
+from llmkit.training.objectives.glimpse import Glimpse, lane
+from llmkit.training.objectives.objective import Batch, Loss, Measured, Picks, Plain, by_length, padded_width
 from llmkit.training.order import BucketedOrder
 from llmkit.training.scores import accuracy, macro_f1
 
@@ -42,7 +43,7 @@ class LabelBatch(Batch):
     labels: Tensor
 
 
-class Classify:
+class Classify(Plain):
     """Labels for texts. Batches hold texts of similar length, so that little of them is padding."""
 
     def __init__(
@@ -55,10 +56,9 @@ class Classify:
         batch_size: int,
         seed: int,
         label_smoothing: float = 0.0,
-        eval_batches: int = 0,
     ) -> None:
         self.train, self.validation, self.n_labels, self.pad_id = train, validation, n_labels, pad_id
-        self.batch_size, self.label_smoothing, self.eval_batches = batch_size, label_smoothing, eval_batches
+        self.batch_size, self.label_smoothing = batch_size, label_smoothing
         self.n_examples = len(train.texts)
         lengths = np.array([len(t.ids) for t in train.texts])
         self.longest = int(lengths.max())
@@ -68,9 +68,13 @@ class Classify:
         """See Objective."""
         return self.order.picks(first, count)
 
-    def collate(self, picks: Picks, rng: np.random.Generator) -> LabelBatch:
+    def held_out(self) -> Sequence[Picks]:
+        """Validation texts of similar length side by side."""
+        return self._batches(self.validation) if self.validation is not None else []
+
+    def collate(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> LabelBatch:
         """Texts side by side, padded to the longest; nothing is random here."""
-        return self._make(self.train, picks.index)
+        return self._make(self._data(picks), picks.index)
 
     def loss(self, model: Model, batch: LabelBatch) -> Loss:
         """Cross-entropy of the labels, in nats."""
@@ -78,40 +82,41 @@ class Classify:
         nats = F.cross_entropy(logits, batch.labels, reduction="sum", label_smoothing=self.label_smoothing)
         return Loss({PART: nats}, batch.counts)
 
-    @torch.no_grad()
-    def evaluate(self, model: Model, poll: Callable[[], bool]) -> dict[str, float] | None:
-        """Loss, accuracy and macro F1 on the validation texts."""
-        if self.validation is None:
-            return None
-        found = self.confusion(model, self.validation, poll)
-        if found is None:
-            return None
-        counts, nats = found
-        return {"loss": nats / max(1, counts.sum()), "accuracy": accuracy(counts), "macro_f1": macro_f1(counts)}
+    def measure(self, model: Model, batch: LabelBatch) -> Measured:
+        """Nats, and how often label i was taken for label j, (n_labels, n_labels)."""
+        logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).logits.float()
+        nats = F.cross_entropy(logits, batch.labels, reduction="sum")
+        pairs = batch.labels * self.n_labels + logits.argmax(-1)
+        counts = torch.bincount(pairs, minlength=self.n_labels**2).view(self.n_labels, self.n_labels)
+        return {"loss": (nats, batch.n_examples), "confusion": (counts, 0)}
 
-    def sample(self, model: Model, step: int) -> tuple[str, str] | None:
-        """A classifier has nothing to say."""
-        return None
+    def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
+        """Loss, accuracy and macro F1."""
+        counts = means["confusion"]
+        return {"loss": means["loss"], "accuracy": accuracy(counts), "macro_f1": macro_f1(counts)}
 
     @torch.no_grad()
-    def confusion(
-        self, model: Model, data: Labelled, poll: Callable[[], bool] = lambda: False
-    ) -> tuple[NDArray[np.int64], float] | None:
-        """How often label i was taken for label j, (n_labels, n_labels), and the summed loss; None if stopped."""
+    def confusion(self, model: Model, data: Labelled) -> NDArray[np.int64]:
+        """How often label i was taken for label j in `data`, (n_labels, n_labels)."""
         device = next(model.parameters()).device
-        counts = np.zeros((self.n_labels, self.n_labels), dtype=np.int64)
-        nats = 0.0
-        by_length = np.argsort([len(t.ids) for t in data.texts], kind="stable")
-        size = max(self.batch_size, 64)
-        batches = [by_length[i : i + size] for i in range(0, len(by_length), size)]
-        for index in evenly_spaced(batches, self.eval_batches):
-            if poll():
-                return None
-            batch = self._make(data, index).to(device)
-            logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).logits.float()
-            nats += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
-            np.add.at(counts, (data.labels[index], logits.argmax(-1).cpu().numpy()), 1)
-        return counts, nats
+        found = torch.zeros(self.n_labels, self.n_labels, dtype=torch.int64, device=device)
+        for picks in self._batches(data):
+            found += self.measure(model, self._make(data, picks.index).to(device))["confusion"][0]
+        return found.cpu().numpy()
+
+    def preview(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> list[Glimpse]:
+        """The text as the model sees it, and its label's number."""
+        data = self._data(picks)
+        return [Glimpse([lane("text", data.texts[i].ids)], {"label": str(data.labels[i])}) for i in picks.index]
+
+    def _data(self, picks: Picks) -> Labelled:
+        if not picks.held_out:
+            return self.train
+        assert self.validation is not None
+        return self.validation
+
+    def _batches(self, data: Labelled) -> list[Picks]:
+        return by_length(np.array([len(t.ids) for t in data.texts]), max(self.batch_size, 64))
 
     def _make(self, data: Labelled, index: NDArray[np.integer]) -> LabelBatch:
         rows = [data.texts[int(i)] for i in index]

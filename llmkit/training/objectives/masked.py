@@ -9,9 +9,9 @@ across documents (Liu et al. 2019, arXiv:1907.11692: FULL-SENTENCES). Of the tok
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,19 +20,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmkit.errors import InputRefused
+from llmkit.training.objectives.given import Given, Vocabulary
+from llmkit.training.objectives.glimpse import Glimpse, Lane, Mark, lane
 from llmkit.training.objectives.objective import (
     NO_TARGET,
     TARGET_STEP,
     Batch,
     Loss,
+    Measured,
+    Objective,
     Picks,
-    evenly_spaced,
+    Plain,
+    by_length,
     padded_width,
     round_up,
 )
+from llmkit.training.objectives.staged import Staged
 from llmkit.training.objectives.windows import Text, Windows
 from llmkit.training.order import BucketedOrder
-from llmkit.training.seeds import Purpose, generator
+from llmkit.training.schedule import first_long_step
+from llmkit.training.seeds import uniform
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -49,6 +56,14 @@ class MaskTokens:
     mask: int
     pad: int
     ordinary: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, words: Vocabulary) -> MaskTokens:
+        """Those of a vocabulary that was checked to have them."""
+        assert words.cls is not None
+        assert words.sep is not None
+        assert words.mask is not None
+        return cls(words.cls, words.sep, words.mask, words.pad or 0, words.ordinary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +83,7 @@ class MaskedBatch(Batch):
     pair_labels: Tensor | None
 
 
-class Masked:
+class Masked(Plain):
     """The objective of BERT (next_sentence=True) or RoBERTa over sentences packed into examples of `seq_len` tokens.
 
     fill: model, step -> (text with the mask, text with the answer), for samples along the way.
@@ -86,7 +101,6 @@ class Masked:
         next_sentence: bool = True,
         label_smoothing: float = 0.0,
         validation: Text | None = None,
-        eval_batches: int = 0,
         fill: Callable[[EncoderModel, int], tuple[str, str] | None] | None = None,
     ) -> None:
         self.tokens, self.seq_len, self.batch_size, self.seed = tokens, seq_len, batch_size, seed
@@ -103,7 +117,7 @@ class Masked:
         if validation is not None:
             # A validation text of one document still serves: its random B sides then come from itself.
             self.validation = Windows(validation, self.room, within_documents=next_sentence)
-        self.eval_batches, self.fill = eval_batches, fill
+        self.fill = fill
 
     @property
     def room(self) -> int:
@@ -114,9 +128,13 @@ class Masked:
         """See Objective."""
         return self.order.picks(first, count)
 
-    def collate(self, picks: Picks, rng: np.random.Generator) -> MaskedBatch:
+    def held_out(self) -> Sequence[Picks]:
+        """Validation windows of similar length side by side."""
+        return by_length(self.validation.lengths, self.batch_size) if self.validation is not None else []
+
+    def collate(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> MaskedBatch:
         """Examples with fresh random partners and a fresh random mask."""
-        return self._make(self.train, picks.index, rng)
+        return self._make(self._windows(picks), picks.index, rngs)
 
     def loss(self, model: EncoderModel, batch: MaskedBatch) -> Loss:
         """Cross-entropy at the masked positions only, plus that of the next-sentence answer."""
@@ -130,48 +148,71 @@ class Masked:
             sums[PAIR] = F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
         return Loss(sums, batch.counts)
 
-    @torch.no_grad()
-    def evaluate(self, model: EncoderModel, poll: Callable[[], bool]) -> dict[str, float] | None:
-        """Loss and accuracy at masked positions of the validation text, the same mask each time."""
-        if self.validation is None:
-            return None
-        device = next(model.parameters()).device
-        sums = torch.zeros(4, dtype=torch.float64, device=device)  # nats and hits of tokens, then of pairs
-        tokens = pairs = 0
-        for batch in self._validation_batches(self.validation):
-            if poll():
-                return None
-            batch = batch.to(device)
-            token_logits, pair_logits = _predict(model, batch)
-            sums[0] += F.cross_entropy(token_logits.float(), batch.targets, reduction="sum")
-            sums[1] += (token_logits.argmax(-1) == batch.targets).sum()
-            tokens += batch.counts[TOKEN]
-            if batch.pair_labels is not None:
-                sums[2] += F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
-                sums[3] += (pair_logits.argmax(-1) == batch.pair_labels).sum()
-                pairs += len(batch.pair_labels)
-        nats, hits, pair_nats, pair_hits = sums.tolist()
-        mean = nats / tokens
-        scores = {"loss": mean + (pair_nats / pairs if pairs else 0.0), "masked_accuracy": hits / tokens}
-        if pairs:
-            scores["next_sentence_accuracy"] = pair_hits / pairs
+    def measure(self, model: EncoderModel, batch: MaskedBatch) -> Measured:
+        """Nats and hits at the masked places, and of the pairs."""
+        token_logits, pair_logits = _predict(model, batch)
+        hits = (token_logits.argmax(-1) == batch.targets).sum()
+        nats = F.cross_entropy(token_logits.float(), batch.targets, reduction="sum")
+        n = batch.counts[TOKEN]
+        found = {"masked_loss": (nats, n), "masked_accuracy": (hits, n)}
+        if batch.pair_labels is not None:
+            pair_hits = (pair_logits.argmax(-1) == batch.pair_labels).sum()
+            pair_nats = F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
+            found["pair_loss"] = pair_nats, len(batch.pair_labels)
+            found["next_sentence_accuracy"] = pair_hits, len(batch.pair_labels)
+        return found
+
+    def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
+        """The loss, what share is right, and the perplexity at masked places."""
+        mean = means["masked_loss"]
+        scores = {"loss": mean + means.get("pair_loss", 0.0), "masked_accuracy": means["masked_accuracy"]}
+        if "next_sentence_accuracy" in means:
+            scores["next_sentence_accuracy"] = means["next_sentence_accuracy"]
         return scores | {"masked_loss": mean, "perplexity": math.exp(min(mean, 700.0))}
 
     def sample(self, model: EncoderModel, step: int) -> tuple[str, str] | None:
         """A sentence with a hole, and what the model puts there."""
         return self.fill(model, step) if self.fill is not None else None
 
-    def _validation_batches(self, windows: Windows) -> Iterator[MaskedBatch]:
-        by_length = np.argsort(windows.lengths, kind="stable")
-        batches = [by_length[i : i + self.batch_size] for i in range(0, len(by_length), self.batch_size)]
-        for number, index in enumerate(evenly_spaced(batches, self.eval_batches)):
-            yield self._make(windows, index, generator(self.seed, Purpose.VALIDATION, number))
+    def preview(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> list[Glimpse]:
+        """The text, and what the model sees of it."""
+        batch = self.collate(picks, rngs)
+        flat = batch.input_ids.flatten()
+        whole = flat.clone()
+        real = batch.targets != NO_TARGET
+        whole[batch.positions[real]] = batch.targets[real]
+        chosen = torch.zeros_like(flat, dtype=torch.bool)
+        chosen[batch.positions[real]] = True
+        rows = [t.view_as(batch.input_ids) for t in (flat, whole, chosen)]
+        special = frozenset((self.tokens.cls, self.tokens.sep))
+        found = []
+        for row in range(batch.n_examples):
+            seen, truth, is_chosen = (t[row].tolist() for t in rows)
+            n = len(seen) if batch.attention_mask is None else int(batch.attention_mask[row].sum())
+            marks = [self._mark(*of) for of in zip(seen[:n], truth[:n], is_chosen[:n], strict=True)]
+            lanes = [lane("text", truth[:n], special=special), Lane("input", list(zip(seen, marks, strict=False)))]
+            notes = {}
+            if batch.pair_labels is not None:
+                notes["next sentence"] = "no, from elsewhere" if batch.pair_labels[row] else "yes, it follows"
+            found.append(Glimpse(lanes, notes))
+        return found
 
-    def _make(self, windows: Windows, index: NDArray[np.integer], rng: np.random.Generator) -> MaskedBatch:
+    def _mark(self, seen: int, truth: int, is_chosen: bool) -> Mark:
+        if not is_chosen:
+            return Mark.SPECIAL if seen in (self.tokens.cls, self.tokens.sep) else Mark.PLAIN
+        return Mark.HIDDEN if seen == self.tokens.mask else Mark.KEPT if seen == truth else Mark.REPLACED
+
+    def _windows(self, picks: Picks) -> Windows:
+        if not picks.held_out:
+            return self.train
+        assert self.validation is not None
+        return self.validation
+
+    def _make(self, windows: Windows, index: NDArray[np.integer], rngs: Sequence[np.random.Generator]) -> MaskedBatch:
         t = self.tokens
         rows: list[tuple[NDArray[np.integer], NDArray[np.integer] | None]] = []
         pair_labels: list[bool] = []
-        for window in index:
+        for window, rng in zip(index, rngs, strict=True):
             if self.next_sentence:
                 first, second, is_random = windows.pair(int(window), self.room, rng)
                 rows.append((first, second))
@@ -195,7 +236,7 @@ class Masked:
             lengths[row] = end
         attention = np.arange(width) < lengths[:, None]
         is_text = attention & (ids != t.cls) & (ids != t.sep)
-        positions, targets = mask(ids, is_text, self.mask_rate, t, rng)
+        positions, targets = mask(ids, is_text, self.mask_rate, t, rngs)
         counts = {TOKEN: len(targets)}
         unused = round_up(len(targets), TARGET_STEP) - len(targets)
         positions = np.pad(positions, (0, unused))
@@ -216,23 +257,28 @@ class Masked:
 
 
 def mask(
-    ids: NDArray[np.int64], is_text: NDArray[np.bool_], rate: float, tokens: MaskTokens, rng: np.random.Generator
+    ids: NDArray[np.int64],
+    is_text: NDArray[np.bool_],
+    rate: float,
+    tokens: MaskTokens,
+    rngs: Sequence[np.random.Generator],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Hide a share `rate` of each row's text tokens in place (at least one), by the 80/10/10 rule.
 
-    ids, is_text: (batch, seq). Returns the flat positions, ascending, and the ids that were there; both (n,).
+    ids, is_text: (batch, seq); rngs: one per row. Returns the flat positions, ascending, and the ids that were there,
+    (n,) each.
     """
     wanted = np.maximum(1, np.rint(is_text.sum(1) * rate)).astype(np.int64)
-    draw = rng.random(ids.shape)
+    draws = uniform(rngs, 3 * ids.shape[1]).reshape(len(ids), 3, -1)
+    draw, fate, other = draws[:, 0], draws[:, 1].reshape(-1), draws[:, 2].reshape(-1)
     draw[~is_text] = 2.0
     limit = np.take_along_axis(np.sort(draw, axis=1), wanted[:, None] - 1, axis=1)
     positions = np.flatnonzero((draw <= limit) & is_text)
     flat = ids.reshape(-1)
     targets = flat[positions]
-    fate = rng.random(len(positions))
-    flat[positions[fate < 0.8]] = tokens.mask
-    randoms = positions[fate >= 0.9]
-    flat[randoms] = tokens.ordinary[rng.integers(len(tokens.ordinary), size=len(randoms))]
+    flat[positions[fate[positions] < 0.8]] = tokens.mask
+    randoms = positions[fate[positions] >= 0.9]
+    flat[randoms] = tokens.ordinary[(other[randoms] * len(tokens.ordinary)).astype(np.int64)]
     return positions, targets
 
 
@@ -243,3 +289,42 @@ def _predict(model: EncoderModel, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
     tokens = model.head(hidden.flatten(0, 1)[batch.positions])
     pairs = model.pair_head(hidden) if batch.pair_labels is not None else hidden.new_zeros(0, 2)
     return tokens, pairs
+
+
+def make(given: Given) -> Objective:
+    """The objective as the recipe has it: in two stages when its last steps have longer examples."""
+    t, o = given.train, given.objective
+    short = masked(given, t.seq_len, t.batch_size)
+    switch, longest = first_long_step(t.steps, o.long_share), given.config.max_seq_len
+    if switch == t.steps or longest <= t.seq_len:
+        return short
+    later_batch_size = max(1, t.batch_size * t.seq_len // longest)
+    return Staged(
+        short,
+        masked(given, longest, later_batch_size),
+        switch=switch * t.accumulate * t.batch_size,
+        batch_size=t.batch_size,
+        later_batch_size=later_batch_size,
+    )
+
+
+def masked(given: Given, seq_len: int, batch_size: int) -> Masked:
+    """The objective with examples of `seq_len` tokens."""
+    from llmkit.training.samples import filled_mask
+
+    o, t, validation = given.objective, given.train, given.validation
+    fill = None
+    if given.tokenizer is not None:
+        fill = filled_mask(given.tokenizer, t.sample_prompt, validation or given.text, t.seed)
+    return Masked(
+        Text.of(given.text),
+        MaskTokens.of(given.words),
+        seq_len=seq_len,
+        batch_size=batch_size,
+        seed=t.seed,
+        mask_rate=o.rate,
+        next_sentence=o.next_sentence,
+        label_smoothing=o.label_smoothing,
+        validation=Text.of(validation) if validation else None,
+        fill=fill,
+    )

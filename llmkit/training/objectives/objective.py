@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+
+from llmkit.training.objectives.glimpse import Glimpse
 
 B = TypeVar("B", bound="Batch")
 T = TypeVar("T")
@@ -19,6 +21,8 @@ T = TypeVar("T")
 WIDTH_STEP = 8
 TARGET_STEP = 128
 NO_TARGET = -100  # what cross_entropy ignores
+# Sums over a batch and how many terms they have, by name. A sum may be of any shape; with 0 terms it is wanted as is.
+Measured = Mapping[str, tuple[Tensor, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,7 @@ class Batch:
         if device.type == "cpu":
             return self
         tensors = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
-        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
+        moved: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
         return replace(self, **moved)
 
 
@@ -57,38 +61,93 @@ class Loss:
 
 @dataclass(frozen=True)
 class Picks:
-    """Which examples make a batch: `index` within the data, `epoch` of the pass over it. Shapes (n,), (n,).
+    """Which examples make a batch: `index` within the data, `epoch` of the pass over it, `draw`, the number that an
+    example's random draws follow from. Shapes (n,) each.
 
-    stage: which of several objectives they are for.
+    stage: which of several objectives they are for. held_out: they are of the validation data.
     """
 
     epoch: NDArray[np.int64]
     index: NDArray[np.int64]
+    draw: NDArray[np.int64]
     stage: int = 0
+    held_out: bool = False
+
+    def part(self, start: int, stop: int) -> Picks:
+        """Some of them, in order."""
+        here = slice(start, stop)
+        return replace(self, epoch=self.epoch[here], index=self.index[here], draw=self.draw[here])
+
+
+def joined(parts: Sequence[Picks]) -> Picks:
+    """Picks of one kind, one after the other."""
+    epoch, index, draw = (np.concatenate(of) for of in zip(*((p.epoch, p.index, p.draw) for p in parts), strict=True))
+    return replace(parts[0], epoch=epoch, index=index, draw=draw)
+
+
+def held_out(index: NDArray[np.integer], stage: int = 0) -> Picks:
+    """Examples of the validation data, which look the same each time."""
+    chosen = index.astype(np.int64)
+    return Picks(np.zeros_like(chosen), chosen, chosen, stage, held_out=True)
 
 
 class Objective(Protocol):
     """A task to learn: how a batch is made, what it costs, and how well the validation data goes.
 
-    The model is one of llmkit.models.shells; the batch is what this objective's own `collate` made.
+    The model is one of llmkit.models.shells or two_towers; the batch is what this objective's own `collate` made.
+    n_examples: in an epoch. partner: a second network that learns along, if there is one.
     """
 
     n_examples: int
+    partner: nn.Module | None
 
     def picks(self, first: int, count: int) -> Picks:
         """The `count` examples from global position `first` on; a pure function of the seed."""
 
-    def collate(self, picks: Picks, rng: np.random.Generator) -> Batch:
-        """Examples to tensors. Whatever is corrupted at random is drawn from `rng`."""
+    def held_out(self) -> Sequence[Picks]:
+        """The batches of the validation data; none when there are no such data."""
+
+    def collate(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> Batch:
+        """Examples to tensors. Whatever is corrupted at random in example i is drawn from rngs[i]; pure otherwise, as
+        it is called ahead of the step, in another thread."""
 
     def loss(self, model: Any, batch: Any) -> Loss:
         """Sums of the loss terms, with gradient."""
 
-    def evaluate(self, model: Any, poll: Callable[[], bool]) -> dict[str, float] | None:
-        """Scores on the validation data, "loss" first; None when `poll` asked to stop half way or there is none."""
+    def measure(self, model: Any, batch: Any) -> Measured:
+        """What `scores` needs to know of a batch of validation data, as sums."""
+
+    def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
+        """Scores from the means of what was measured (numbers, or arrays where sums have a shape); "loss" first."""
 
     def sample(self, model: Any, step: int) -> tuple[str, str] | None:
         """What the model says now: (what it was given, what it made of it)."""
+
+    def preview(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> list[Glimpse]:
+        """Each example before and after what `collate` does to it."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What must survive a resume besides weights, as tensors."""
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+
+
+class Plain:
+    """What most objectives say to the rarer questions: no second network, no samples, nothing to remember."""
+
+    partner: nn.Module | None = None
+
+    def sample(self, model: Any, step: int) -> tuple[str, str] | None:
+        """Nothing."""
+        return None
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Nothing to take back."""
 
 
 def sum_of(tensors: list[Tensor]) -> Tensor:
@@ -104,6 +163,12 @@ def evenly_spaced(items: Sequence[T], most: int) -> Sequence[T]:
     if not most or most >= len(items):
         return items
     return [items[i * len(items) // most] for i in range(most)]
+
+
+def by_length(lengths: NDArray[np.integer], size: int) -> list[Picks]:
+    """Batches of the validation data: `size` examples of similar length each."""
+    order = np.argsort(lengths, kind="stable")
+    return [held_out(order[i : i + size]) for i in range(0, len(order), size)]
 
 
 def round_up(n: int, step: int) -> int:

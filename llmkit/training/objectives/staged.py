@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from llmkit.training.objectives.objective import Batch, Loss, Objective, Picks
+from llmkit.training.objectives.glimpse import Glimpse
+from llmkit.training.objectives.objective import Batch, Loss, Measured, Objective, Picks, Plain
 
 
-class Staged:
+class Staged(Plain):
     """One objective up to global position `switch`, another of the same kind from there on.
 
     The loop goes on asking for `batch_size` examples; the later objective gives `later_batch_size` for them, so that a
@@ -34,17 +35,29 @@ class Staged:
         batch = (first - self.switch) // self.batch_size
         return replace(self.stages[1].picks(batch * self.later_batch_size, self.later_batch_size), stage=1)
 
-    def collate(self, picks: Picks, rng: np.random.Generator) -> Batch:
+    def held_out(self) -> Sequence[Picks]:
         """See Objective."""
-        return self.stages[picks.stage].collate(picks, rng)
+        return [replace(picks, stage=1) for picks in self.stages[1].held_out()]
+
+    def collate(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> Batch:
+        """See Objective."""
+        return self.stages[picks.stage].collate(picks, rngs)
 
     def loss(self, model: Any, batch: Any) -> Loss:
         """See Objective; both objectives count alike."""
         return self.stages[0].loss(model, batch)
 
-    def evaluate(self, model: Any, poll: Callable[[], bool]) -> dict[str, float] | None:
+    def measure(self, model: Any, batch: Any) -> Measured:
         """See Objective."""
-        return self.stages[1].evaluate(model, poll)
+        return self.stages[1].measure(model, batch)
+
+    def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
+        """See Objective."""
+        return self.stages[1].scores(means)
+
+    def preview(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> list[Glimpse]:
+        """See Objective."""
+        return self.stages[picks.stage].preview(picks, rngs)
 
     def sample(self, model: Any, step: int) -> tuple[str, str] | None:
         """See Objective."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from llmkit.data.corpus import TokenCorpus
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,11 @@ class Text:
     ids: NDArray[np.integer]
     sentences: NDArray[np.int64]
     documents: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, corpus: TokenCorpus) -> Text:
+        """The arrays of a corpus that was cut into sentences."""
+        return cls(corpus.ids, corpus.sentence_starts, corpus.document_sentences)
 
 
 class Windows:
