@@ -17,12 +17,12 @@ _llmkit_at() {
         options='-h --help --vocab-size --algorithm -a --name --out --special --lowercase --cased --field --errors --force --json --store --quiet -q' takes=' --vocab-size --algorithm -a --name --out --special --field --errors --store '
         ;;
     'pretrain')
-        children='' arguments='pretrain:0'
-        options='-h --help --set --run --store --dry-run --allow-change --device --json --quiet -q' takes=' --set --run --store --allow-change --device '
+        children='' arguments='pretrain:0+'
+        options='-h --help --set --run --store --dry-run --allow-change --device --plot --svg --x --y --json --quiet -q' takes=' --set --run --store --allow-change --device --svg --x --y '
         ;;
     'finetune')
-        children='' arguments='finetune:0'
-        options='-h --help --set --model -m --test --run --store --dry-run --allow-change --device --json --quiet -q' takes=' --set --model -m --test --run --store --allow-change --device '
+        children='' arguments='finetune:0+'
+        options='-h --help --set --model -m --test --run --store --dry-run --allow-change --device --plot --svg --x --y --json --quiet -q' takes=' --set --model -m --test --run --store --allow-change --device --svg --x --y '
         ;;
     'generate')
         children='' arguments=''
@@ -90,7 +90,7 @@ _llmkit_at() {
         ;;
     'recipe show')
         children='' arguments='recipe/show:0'
-        options='-h --help --set --resolved --origin --json' takes=' --set '
+        options='-h --help --set --size --resolved --origin --json' takes=' --set --size '
         ;;
     'recipe validate')
         children='' arguments='recipe/validate:0+'
@@ -125,6 +125,8 @@ _llmkit_value() {
     'pretrain --store') spec='dirs' ;;
     'pretrain --allow-change') spec='recipe-key-names' ;;
     'pretrain --device') spec='= auto cpu cuda mps' ;;
+    'pretrain --svg') spec='files' ;;
+    'pretrain --x') spec='= steps tokens seconds' ;;
     'argument pretrain:0') spec='recipes' ;;
     'finetune --set') spec='recipe-keys' ;;
     'finetune --model' | 'finetune -m') spec='checkpoints' ;;
@@ -132,6 +134,8 @@ _llmkit_value() {
     'finetune --store') spec='dirs' ;;
     'finetune --allow-change') spec='recipe-key-names' ;;
     'finetune --device') spec='= auto cpu cuda mps' ;;
+    'finetune --svg') spec='files' ;;
+    'finetune --x') spec='= steps tokens seconds' ;;
     'argument finetune:0') spec='recipes' ;;
     'generate --model' | 'generate -m') spec='checkpoints' ;;
     'generate --store') spec='dirs' ;;

@@ -49,6 +49,9 @@ set -g __llmkit_takes \
     'pretrain --store' \
     'pretrain --allow-change' \
     'pretrain --device' \
+    'pretrain --svg' \
+    'pretrain --x' \
+    'pretrain --y' \
     'finetune --set' \
     'finetune --model' \
     'finetune -m' \
@@ -57,6 +60,9 @@ set -g __llmkit_takes \
     'finetune --store' \
     'finetune --allow-change' \
     'finetune --device' \
+    'finetune --svg' \
+    'finetune --x' \
+    'finetune --y' \
     'generate --prompt' \
     'generate -p' \
     'generate --model' \
@@ -136,6 +142,7 @@ set -g __llmkit_takes \
     'store export --store' \
     'store export --dtype' \
     'recipe show --set' \
+    'recipe show --size' \
     'recipe validate --set' \
     'recipe schema --family'
 
@@ -261,9 +268,13 @@ complete -c llmkit -n '__llmkit_at "pretrain"' -l store -r -f -a '(__fish_comple
 complete -c llmkit -n '__llmkit_at "pretrain"' -l dry-run -d 'Show parameters, memory, disk and time, train nothing.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l allow-change -r -f -k -a '(__llmkit_words recipe-key-names)' -d 'Go on although this recipe key changed; repeatable.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps [default: the recipe\'s train.device].'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l plot -d 'Draw the curves of runs, also going ones; RECIPE is then a run or a file.'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l svg -r -F -d 'With --plot: write the picture to this file.'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l x -r -f -a 'steps tokens seconds' -d 'With --plot, against: steps, tokens or seconds.'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l y -r -f -d 'With --plot: a number of the log, such as lr.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l json -d 'Events as JSON lines on stdout; a plan as one object.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l quiet -s q -d 'Errors only on stderr.'
-complete -c llmkit -n '__llmkit_at "pretrain" 0' -f -k -a '(__llmkit_words recipes)'
+complete -c llmkit -n '__llmkit_at "pretrain"' -f -k -a '(__llmkit_words recipes)'
 
 # llmkit finetune
 complete -c llmkit -n '__llmkit_at "finetune"' -s h -l help -d 'Show this message and exit.'
@@ -275,9 +286,13 @@ complete -c llmkit -n '__llmkit_at "finetune"' -l store -r -f -a '(__fish_comple
 complete -c llmkit -n '__llmkit_at "finetune"' -l dry-run -d 'Show parameters, memory, disk and time, train nothing.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l allow-change -r -f -k -a '(__llmkit_words recipe-key-names)' -d 'Go on although this recipe key changed; repeatable.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps [default: the recipe\'s train.device].'
+complete -c llmkit -n '__llmkit_at "finetune"' -l plot -d 'Draw the curves of runs, also going ones; RECIPE is then a run or a file.'
+complete -c llmkit -n '__llmkit_at "finetune"' -l svg -r -F -d 'With --plot: write the picture to this file.'
+complete -c llmkit -n '__llmkit_at "finetune"' -l x -r -f -a 'steps tokens seconds' -d 'With --plot, against: steps, tokens or seconds.'
+complete -c llmkit -n '__llmkit_at "finetune"' -l y -r -f -d 'With --plot: a number of the log, such as lr.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l json -d 'Events as JSON lines on stdout; a plan as one object.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l quiet -s q -d 'Errors only on stderr.'
-complete -c llmkit -n '__llmkit_at "finetune" 0' -f -k -a '(__llmkit_words recipes)'
+complete -c llmkit -n '__llmkit_at "finetune"' -f -k -a '(__llmkit_words recipes)'
 
 # llmkit generate
 complete -c llmkit -n '__llmkit_at "generate"' -s h -l help -d 'Show this message and exit.'
@@ -445,7 +460,7 @@ complete -c llmkit -n '__llmkit_at "store export" 1' -f -a '(__fish_complete_dir
 
 # llmkit recipe
 complete -c llmkit -n '__llmkit_at "recipe" 0' -a ls -d 'List the built-in recipes.'
-complete -c llmkit -n '__llmkit_at "recipe" 0' -a show -d 'Print a recipe: its commented source, or with --set, --resolved or --origin every value in effect.'
+complete -c llmkit -n '__llmkit_at "recipe" 0' -a show -d 'Print a recipe: its commented source, or with --set, --size, --resolved or --origin every value in effect.'
 complete -c llmkit -n '__llmkit_at "recipe" 0' -a validate -d 'Check recipes without running them; exit code 2 when one is wrong.'
 complete -c llmkit -n '__llmkit_at "recipe" 0' -a schema -d 'Describe the keys: a JSON Schema for editors, or a table of one section.'
 complete -c llmkit -n '__llmkit_at "recipe"' -s h -l help -d 'Show this message and exit.'
@@ -457,6 +472,7 @@ complete -c llmkit -n '__llmkit_at "recipe ls"' -l json -d 'One JSON object on s
 # llmkit recipe show
 complete -c llmkit -n '__llmkit_at "recipe show"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "recipe show"' -l set -r -f -k -a '(__llmkit_words recipe-keys)' -d 'Override a recipe key, for example train.steps=500; repeatable.'
+complete -c llmkit -n '__llmkit_at "recipe show"' -l size -r -f -d 'mini, small, base or parameters (30M): scales the whole recipe.'
 complete -c llmkit -n '__llmkit_at "recipe show"' -l resolved -d 'Every value in effect, defaults included.'
 complete -c llmkit -n '__llmkit_at "recipe show"' -l origin -d 'Like --resolved, and where each value comes from.'
 complete -c llmkit -n '__llmkit_at "recipe show"' -l json -d 'One JSON object on stdout.'

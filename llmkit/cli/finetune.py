@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from llmkit.cli.options import Model, Quiet, Set, Store
+from llmkit.cli.plotting import Across, Plot, Svg, Upwards
 from llmkit.cli.training import (
     AllowChange,
     DryRun,
@@ -15,6 +16,7 @@ from llmkit.cli.training import (
     RunName,
     TrainDevice,
     end,
+    one_recipe,
     read_recipe,
 )
 
@@ -28,7 +30,7 @@ Test = Annotated[
 
 
 def finetune(
-    recipe: RecipeArgument,
+    recipe: RecipeArgument = None,
     overrides: Set = None,
     model: Model = None,
     test: Test = None,
@@ -37,6 +39,10 @@ def finetune(
     dry_run: DryRun = False,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
+    plot: Plot = False,
+    svg: Svg = None,
+    x: Across = "steps",
+    y: Upwards = "loss",
     as_json: EventLines = False,
     quiet: Quiet = False,
 ) -> None:
@@ -46,10 +52,15 @@ def finetune(
     llmkit finetune sst2                                    the mood of stories
     llmkit finetune sst2 --set data.train=my.csv --run my   texts and labels
     """
+    if plot or svg is not None:
+        from llmkit.cli.plotting import plot_runs
+
+        plot_runs([run] if run else recipe or [], store=store, svg=svg, x=x, y=y, as_json=as_json, quiet=quiet)
+        return
     from llmkit.cli.training_run import carry_out
 
     settings = [*(overrides or []), *([f"base={model}"] if model else [])]
-    chosen = read_recipe(recipe, settings, device, allow_change, finetune=True)
+    chosen = read_recipe(one_recipe(recipe), settings, device, allow_change, finetune=True)
     carry_out(
         chosen,
         lambda opened: _train(opened, test),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from llmkit.training.signals import StopRequest
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe file, or a built-in by name (llmkit recipe ls).")
+    Optional[list[str]],  # noqa: UP045  # Typer evaluates this on Python 3.10
+    typer.Argument(metavar="RECIPE", help="A recipe file, or a built-in by name (llmkit recipe ls)."),
 ]
 RunName = Annotated[
     Optional[str],  # noqa: UP045  # Typer evaluates this on Python 3.10
@@ -89,6 +90,20 @@ class Talk:
         """Give the terminal back."""
         if self.panel is not None:
             self.panel.close()
+
+
+def one_recipe(recipes: list[str] | None) -> str:
+    """The recipe to train: exactly one; only `--plot` takes several words."""
+    from llmkit.errors import UsageError
+
+    if not recipes:
+        raise UsageError("missing argument 'RECIPE'", "name a recipe; llmkit recipe ls lists those that come built in")
+    if len(recipes) > 1:
+        raise UsageError(
+            f"{len(recipes)} recipes were given; one is trained at a time",
+            "or did you mean --plot, which takes several?",
+        )
+    return recipes[0]
 
 
 def read_recipe(

@@ -1,0 +1,258 @@
+"""`pretrain --plot` and `finetune --plot`: draw what runs have learned, finished or not, beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from llmkit.cli.output import Output
+    from llmkit.render.curves import Curve
+    from llmkit.render.table import Cell
+    from llmkit.training.history import History, Point
+
+SCHEMA = "llmkit/plot/1"
+
+Plot = Annotated[
+    bool, typer.Option("--plot", help="Draw the curves of runs, also going ones; RECIPE is then a run or a file.")
+]
+Svg = Annotated[
+    Optional[Path],  # noqa: UP045  # Typer evaluates this on Python 3.10
+    typer.Option("--svg", help="With --plot: write the picture to this file.", metavar="FILE"),
+]
+Across = Annotated[str, typer.Option("--x", help="With --plot, against: steps, tokens or seconds.", metavar="UNIT")]
+Upwards = Annotated[str, typer.Option("--y", help="With --plot: a number of the log, such as lr.", metavar="NAME")]
+
+_UNITS = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
+_TITLES = {"steps": "steps", "tokens": "tokens", "seconds": "time spent training"}
+_MOST_ROWS, _FEWEST_ROWS = 20, 8
+
+
+def plot_runs(
+    refs: Sequence[str], *, store: Path | None, svg: Path | None, x: str, y: str, as_json: bool, quiet: bool
+) -> None:
+    """Draw the histories that `refs` name: on a terminal as curves, in a pipe as rows, with `svg` into a file too."""
+    from llmkit.checkpoint.refs import default_store
+    from llmkit.cli.output import Output, refuse_overwriting
+    from llmkit.errors import UsageError
+    from llmkit.suggest import did_you_mean
+    from llmkit.training.history import read_histories
+
+    if x not in _UNITS:
+        raise UsageError(f"--x is {x!r}", did_you_mean(x, _UNITS) or f"use {', '.join(_UNITS)}")
+    root = default_store(store)
+    out = Output(as_json=as_json, quiet=quiet, svg=svg)
+    if not refs:
+        refs = [_newest(root)]
+        out.note(f"the newest run: {refs[0]}")
+    places = [find_log(ref, root) for ref in refs]
+    if svg is not None:
+        refuse_overwriting(svg, places)
+    histories = _told_apart([h for place in places for h in read_histories(place)])
+    _refuse_unknown(y, x, histories)
+    if svg is not None:
+        out.write_svg(_picture(histories, x, y))
+    if as_json:
+        out.object({"schema": SCHEMA, "x": x, "y": y, "runs": [_as_json(h) for h in histories]})
+    elif out.is_terminal:
+        _draw(histories, x, y, out)
+    elif svg is None:
+        out.records([("run", "step", "tokens", "seconds", y, "validation")])
+        for history in histories:
+            out.records(_rows(history, y))
+
+
+def find_log(ref: str, store: Path) -> Path:
+    """The file that holds the history `ref` names: a run in the store, a directory, a log, or a recipe's own run."""
+    import os
+
+    from llmkit.checkpoint.refs import run_names
+    from llmkit.errors import LlmkitError, UsageError
+    from llmkit.suggest import did_you_mean
+    from llmkit.training.logs import METRICS
+
+    name = ref.partition("@")[0]
+    is_word = os.sep not in ref and not ref.startswith((".", "~"))
+    if is_word and (store / name / METRICS).is_file():
+        return store / name / METRICS
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        # A step of a run stands for the run.
+        found = next((p / METRICS for p in (path, path.absolute().parent) if (p / METRICS).is_file()), None)
+        if found is None:
+            raise UsageError(f"{ref} holds no {METRICS}", "name a run that has begun to train")
+        return found
+    if path.suffix not in (".yaml", ".yml") and path.is_file():
+        return path
+    from llmkit.recipe.load import load_recipe
+
+    try:
+        own = load_recipe(ref, []).name
+    except LlmkitError:
+        if path.is_file():
+            raise
+        if not is_word:
+            raise UsageError(f"{ref} is not there", "name a run, its directory, or a log") from None
+        names = [n for n in run_names(store) if (store / n / METRICS).is_file()]
+        hint = did_you_mean(name, names) or (f"runs to plot: {', '.join(names[:8])}" if names else "train one first")
+        raise UsageError(f"no run {ref[:200]!r} in {store}", hint) from None
+    if not (store / own / METRICS).is_file():
+        raise UsageError(f"recipe {ref} has no run {own!r} in {store} yet", "start it: the same command without --plot")
+    return store / own / METRICS
+
+
+def _newest(store: Path) -> str:
+    from llmkit.checkpoint.refs import run_names
+    from llmkit.errors import UsageError
+    from llmkit.training.logs import METRICS
+
+    logs = [store / name / METRICS for name in run_names(store)]
+    logs = [log for log in logs if log.is_file()]
+    if not logs:
+        raise UsageError(f"no run in {store} to plot", "train one, or name a log: a path to a metrics.jsonl or a table")
+    return max(logs, key=lambda log: log.stat().st_mtime_ns).parent.name
+
+
+def _told_apart(histories: list[History]) -> list[History]:
+    """Runs of the same name in different places get their directory in front."""
+    names = [h.name for h in histories]
+    for history in histories:
+        if names.count(history.name) > 1:
+            parent = history.path.absolute().parent
+            history.name = f"{(parent.parent if parent.name == history.name else parent).name}/{history.name}"
+    return histories
+
+
+def _refuse_unknown(y: str, x: str, histories: Sequence[History]) -> None:
+    from llmkit.errors import UsageError
+    from llmkit.suggest import did_you_mean
+
+    known = {name for h in histories for p in (*h.points, *h.validation) for name in p.values}
+    if known and y not in known:
+        raise UsageError(
+            f"no run has a number {y!r}", did_you_mean(y, known) or f"there are {', '.join(sorted(known))}"
+        )
+    if not any(_pairs(part, x, y) for h in histories for part in (h.points, h.validation)):
+        what = "nothing yet" if not known else f"no {x}"
+        raise UsageError(f"these logs say {what} to draw", "wait for the first steps" if not known else "--x steps")
+
+
+def _pairs(points: Sequence[Point], x: str, y: str) -> list[tuple[float, float]]:
+    found = ((getattr(p, _UNITS[x]), p.values.get(y)) for p in points)
+    return sorted((a, b) for a, b in found if a is not None and b is not None)
+
+
+def _curve(history: History, x: str, y: str) -> Curve:
+    from llmkit.render.curves import Curve
+
+    at = {p.step: getattr(p, _UNITS[x]) for p in history.points}
+    breaks = [at[max(s for s in at if s <= stage)] for stage in history.stages if any(s <= stage for s in at)]
+    drawn = [b for b in breaks if b is not None]
+    return Curve(history.name, _pairs(history.points, x, y), _pairs(history.validation, x, y), drawn)
+
+
+def _rows(history: History, y: str) -> list[tuple[object, ...]]:
+    """run, step, tokens, seconds, the number, its validation: `-` never stands for a number, an empty cell does."""
+    held_out = {p.step: p for p in history.validation}
+    known = {p.step: p for p in (*history.validation, *history.points)}
+    logged = {p.step for p in history.points}
+    rows: list[tuple[object, ...]] = []
+    for step in sorted(known):
+        point = known[step]
+        value = point.values.get(y) if step in logged else None
+        score = held_out[step].values.get(y) if step in held_out else None
+        if value is not None or score is not None:
+            rows.append((history.name, *map(_cell, (step, point.tokens, point.seconds, value, score))))
+    return rows
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.8g}" if value != int(value) else str(int(value))
+
+
+def _as_json(history: History) -> dict[str, Any]:
+    def plain(point: Point) -> dict[str, Any]:
+        step = int(point.step) if point.step == int(point.step) else point.step
+        return {"step": step, "tokens": point.tokens, "seconds": point.seconds, **point.values}
+
+    best = history.best
+    return {
+        "run": history.name,
+        "path": str(history.path),
+        "steps": history.steps,
+        "end": history.end or None,
+        "points": [plain(p) for p in history.points],
+        "validation": [plain(p) for p in history.validation],
+        "best": plain(best) if best else None,
+    }
+
+
+def _picture(histories: Sequence[History], x: str, y: str) -> str:
+    from llmkit.render.curves_svg import curves_svg
+
+    words = y.replace("_", " ")
+    title = histories[0].name if len(histories) == 1 else f"{len(histories)} runs"
+    is_scored = any(_pairs(h.validation, x, y) for h in histories)
+    subtitle = f"{words}: line training, faint single log lines" + (", marks validation" if is_scored else "")
+    curves = [_curve(h, x, y) for h in histories]
+    return curves_svg(curves, title=title, subtitle=subtitle, kind=x, x_title=_TITLES[x])
+
+
+def _draw(histories: Sequence[History], x: str, y: str, out: Output) -> None:
+    import os
+    import sys
+
+    from rich.text import Text
+
+    from llmkit.render.curves_terminal import COLORS, letter_of, mark_of, plot_lines
+
+    try:
+        room = os.get_terminal_size(sys.stdout.fileno()).lines - len(histories) - 6
+    except OSError:
+        room = _MOST_ROWS
+    rows = max(_FEWEST_ROWS, min(_MOST_ROWS, room))
+    colored = out.palette != "none"
+    curves = [_curve(h, x, y) for h in histories]
+    out.draw([Text(f"{y.replace('_', ' ')} against {_TITLES[x]}", "bold")])
+    out.draw(plot_lines(curves, out.width, rows, kind=x, colored=colored))
+    signs = []
+    for run in range(len(histories)):
+        letter = "" if colored or len(histories) == 1 else f"{letter_of(run)} "
+        signs.append(Text(f"{letter}{mark_of(run)}", COLORS[run % len(COLORS)] if colored else ""))
+    _legend(histories, signs, x, y, out)
+
+
+def _legend(histories: Sequence[History], signs: Sequence[Any], x: str, y: str, out: Output) -> None:
+    from rich.text import Text
+
+    from llmkit.render.curves import clock
+    from llmkit.render.safe_text import safe_line
+    from llmkit.render.table import Column
+    from llmkit.units import count
+
+    right: Callable[[str, int], Column] = lambda title, keep: Column(title, is_right=True, keep=keep)
+    columns = [
+        Column("run"), right("steps", 6), right(y.replace("_", " "), 9), right("validation", 8), right("best", 7),
+        right("at step", 5), right("tokens", 3), right("time", 4), Column("", keep=2),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for history, sign in zip(histories, signs, strict=True):
+        last, best = history.points[-1] if history.points else None, history.best
+        scores = [p.values[y] for p in history.validation if y in p.values]
+        name = Text.assemble(sign, " ", safe_line(history.name))
+        planned = f" of {history.steps:,}" if history.steps and history.steps != history.last_step else ""
+        rows.append([
+            name,
+            f"{history.last_step:,.0f}{planned}",
+            f"{last.values[y]:.4g}" if last and y in last.values else "",
+            f"{scores[-1]:.4g}" if scores else "",
+            f"{best.values[y]:.4g}" if best and y in best.values else "",
+            f"{best.step:,.0f}" if best and y in best.values else "",
+            count(last.tokens) if last and last.tokens else "",
+            clock(last.seconds) if last and last.seconds else "",
+            history.end if history.end != "finished" else "",
+        ])  # fmt: skip
+    out.table(columns, rows)
