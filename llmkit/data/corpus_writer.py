@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from llmkit.data.digests import digest_of, sort_digests
-from llmkit.data.report import DataReport
+from llmkit.data.pieces import PIECE, Piece
+from llmkit.data.report import DataReport, Share
 from llmkit.data.sentences import sentence_segments
-from llmkit.data.sources import PIECE, Piece, file_sha256
+from llmkit.data.sources import file_sha256
 from llmkit.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -31,6 +33,14 @@ TARGET = "target"
 """Where the other side of pairs lies within the corpus."""
 _BATCH_CHARS = 1 << 20
 _BATCH_TEXTS = 8192
+
+
+@runtime_checkable
+class Together(Protocol):
+    """Several sources in one."""
+
+    def origins(self) -> tuple[str, ...]:
+        """What each is, by the `origin` of its pieces."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,9 @@ class CorpusWriter:
         self._digest = digest_of()
         self._in_document = self._has_tokens = self._again = False
         self.n_tokens = self.n_documents = self.n_sentences = self.n_bytes = self.n_chars = self.n_empty = 0
-        self.n_digests = 0
+        self.n_digests = self._origin = 0
+        self._of: Counter[int] = Counter()  # documents, and tokens, of each origin
+        self._tokens_of: Counter[int] = Counter()
 
     def __enter__(self) -> CorpusWriter:
         return self
@@ -88,6 +100,8 @@ class CorpusWriter:
             if not self._has_tokens:
                 self._has_tokens = True
                 self.n_documents += 1
+                self._origin = piece.origin
+                self._of[piece.origin] += 1
                 documents.append(self.n_tokens)
                 if self.settings.codes is not None and piece.code is not None:
                     part = [self.settings.codes[piece.code], *part]
@@ -99,6 +113,7 @@ class CorpusWriter:
             except OverflowError:
                 raise AssertionError(f"an id outside range({self.settings.vocab_size})") from None
             self.n_tokens += len(part)
+            self._tokens_of[piece.origin] += len(part)
 
     def flush(self) -> None:
         """Hand what is held to the files."""
@@ -124,8 +139,8 @@ class CorpusWriter:
             os.fsync(file.fileno())
         return self._content.hexdigest()
 
-    def report(self, source: str) -> DataReport:
-        """The counts, once finished."""
+    def report(self, source: str, origins: Iterable[str] = ()) -> DataReport:
+        """The counts, once finished; origins: the names of what came together."""
         return DataReport(
             source=source,
             n_documents=self.n_documents,
@@ -135,6 +150,7 @@ class CorpusWriter:
             n_tokens=self.n_tokens,
             n_empty=self.n_empty,
             n_duplicates=self.n_digests - self.n_unique,
+            shares=tuple(Share(name, self._of[i], self._tokens_of[i]) for i, name in enumerate(origins)),
         )
 
     def note(self, key: str, content: str, report: DataReport) -> None:
@@ -177,6 +193,7 @@ class CorpusWriter:
         if self._has_tokens and self.settings.end_id is not None:
             self._held[0].append(self.settings.end_id)
             self.n_tokens += 1
+            self._tokens_of[self._origin] += 1
         self._in_document = self._has_tokens = False
 
 
@@ -200,7 +217,7 @@ def write_corpus(
         content = out.finish()
         if not out.n_tokens:
             raise InputRefused(f"no text in {source.describe()}", "every document is empty or white space")
-        out.note(key, content, out.report(source.describe()))
+        out.note(key, content, out.report(source.describe(), _origins(source)))
 
 
 def write_pairs(
@@ -213,15 +230,16 @@ def write_pairs(
     left_out = 0
     with CorpusWriter(directory, settings) as out, CorpusWriter(directory / TARGET, settings) as other:
         for batch in _batches(source.pairs(), lambda pair: len(pair.text) + len(pair.target)):
-            sides = [_parts(side, settings) for pair in batch for side in pair]
+            sides = [_parts(side, settings) for pair in batch for side in (pair.text, pair.target)]
             encoded = _encoded(encode, [part for parts in sides for part in parts])
             rows = [[next(encoded) for _ in parts] for parts in sides]
             for pair, ours, theirs in zip(batch, rows[::2], rows[1::2], strict=True):
                 if not any(ours) or not any(theirs):
                     left_out += 1
                     continue
-                out.put(Piece(pair.text, True), ours, beside=pair.target)
-                other.put(Piece(pair.target, True), theirs)
+                piece = Piece(pair.text, True, origin=pair.origin, again=pair.again)
+                out.put(piece, ours, beside=pair.target)
+                other.put(piece._replace(text=pair.target), theirs)
             out.flush()
             other.flush()
             if progress:
@@ -230,8 +248,12 @@ def write_pairs(
         if not out.n_tokens:
             raise InputRefused(f"no pairs in {source.describe()}", "each has a side that is empty or white space")
         other.note(key, target_content, target := other.report("target"))
-        report = out.report(source.describe()).with_target(target, left_out)
+        report = out.report(source.describe(), _origins(source)).with_target(target, left_out)
         out.note(key, hashlib.sha256(f"{content} {target_content}".encode()).hexdigest(), report)
+
+
+def _origins(source: Corpus | Pairs) -> tuple[str, ...]:
+    return source.origins() if isinstance(source, Together) else ()
 
 
 def is_empty(piece: Piece) -> bool:

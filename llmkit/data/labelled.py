@@ -165,14 +165,15 @@ def read_table(
 def _columns(
     name: str, there: list[str], text: str | None, pair: str | None, label: str | None
 ) -> tuple[str, str | None, str]:
-    text_column = _column(name, there, "text", text, TEXT_NAMES)
-    pair_column = _column(name, there, "pair", pair, ()) if pair else None
+    text_column = find_column(name, there, "text", text, TEXT_NAMES)
+    pair_column = find_column(name, there, "pair", pair, ()) if pair else None
     if text is None and pair is None and PAIR_NAMES.get(text_column.lower()) in there:
         pair_column = PAIR_NAMES[text_column.lower()]
-    return text_column, pair_column, _column(name, there, "label", label, LABEL_NAMES)
+    return text_column, pair_column, find_column(name, there, "label", label, LABEL_NAMES)
 
 
-def _column(name: str, there: list[str], role: str, asked: str | None, usual: Sequence[str]) -> str:
+def find_column(name: str, there: list[str], role: str, asked: str | None, usual: Sequence[str]) -> str:
+    """The column that was asked for, else the first of the usual ones that is there; UsageError when there is none."""
     if asked is not None:
         if asked in there:
             return asked
@@ -204,7 +205,7 @@ def _triples(
                     f"{name}:{number}: no field {column!r}; there is: {', '.join(map(str, row)) or 'nothing'}"
                 )
         second = _words(name, number, pair, row[pair]) if pair else None
-        yield number, _words(name, number, text, row[text]), second, _label(name, number, row[label])
+        yield number, _words(name, number, text, row[text]), second, label_text(name, number, row[label])
 
 
 def _words(name: str, number: int, column: str, value: object) -> str:
@@ -213,7 +214,8 @@ def _words(name: str, number: int, column: str, value: object) -> str:
     return value.strip()
 
 
-def _label(name: str, number: int, value: object) -> str:
+def label_text(name: str, number: int, value: object) -> str:
+    """A label as text; raises InputRefused for what cannot be one."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int) or not str(value).strip():
@@ -250,13 +252,15 @@ def _table(
         raise InputRefused(f"{name} has no rows with text")
     if labels is not None:
         return Table(name, tuple(rows), tuple(labels), columns, n_empty)
-    ordered = sorted(index, key=_label_order(index))
+    ordered = sorted(index, key=label_order(index))
     place = {index[label]: i for i, label in enumerate(ordered)}
     rows = [Example(row.text, place[row.label], row.pair, row.line) for row in rows]
     return Table(name, tuple(rows), tuple(ordered), columns, n_empty)
 
 
-def _label_order(labels: Iterable[str]) -> type[int] | None:
+def label_order(labels: Iterable[str]) -> type[int] | None:
+    """What to sort labels by: their number if all are integers."""
+
     def is_integer(label: str) -> bool:
         return label.lstrip("-").isdecimal() and label.isascii() and len(label) < 10
 

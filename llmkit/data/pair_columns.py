@@ -52,9 +52,9 @@ class ColumnPairs(BothSides):
             head = next(rows, None)
             if head is None:
                 raise InputRefused(f"{shown(path)} has no rows", "a header line and at least one row are expected")
-            columns = self._columns(shown(path), list(head[1]))
+            text, target = self._columns(shown(path), list(head[1]))
             for number, row in chain([head], rows):
-                yield Pair(*(_cell(shown(path), number, column, row) for column in columns))
+                yield Pair(_cell(shown(path), number, text, row), _cell(shown(path), number, target, row))
 
     def fingerprint(self) -> str:
         """See Pairs."""

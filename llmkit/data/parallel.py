@@ -23,10 +23,12 @@ STORY_PAIRS = ("summary", "question", "mirror")
 
 
 class Pair(NamedTuple):
-    """A text and what it becomes, both without white space around them."""
+    """A text and what it becomes, both without white space around them; origin and again as in Piece."""
 
     text: str
     target: str
+    origin: int = 0
+    again: bool = False
 
 
 @runtime_checkable
@@ -58,7 +60,7 @@ class BothSides:
 
     def documents(self) -> Iterator[str]:
         """See Pairs."""
-        return (side for pair in self.pairs() for side in pair if side)
+        return (side for pair in self.pairs() for side in (pair.text, pair.target) if side)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,22 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Share:
+    """What one of several sources contributes: documents (or pairs) and tokens."""
+
+    name: str
+    n_documents: int
+    n_tokens: int
+
+
+@dataclass(frozen=True)
 class DataReport:
     """Counts over one corpus.
 
     source: how it was read, in words; n_bytes, n_chars: of the text as UTF-8 and in characters; n_tokens counts the
     end-of-document tokens too; n_empty: documents of white space only (pairs with such a side), left out; n_duplicates:
-    documents (pairs) equal to an earlier one, kept; target: the counts of the other side of pairs.
+    documents (pairs) equal to an earlier one, kept; target: the counts of the other side of pairs;
+    shares: what each of several sources contributes.
     """
 
     source: str
@@ -25,12 +35,14 @@ class DataReport:
     n_empty: int
     n_duplicates: int
     target: DataReport | None = None
+    shares: tuple[Share, ...] = ()
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> DataReport:
         """A report from `as_dict`; raises TypeError for anything else."""
         target = values.get("target")
-        return cls(**{**values, "target": None if target is None else cls.read(target)})
+        shares = tuple(Share(**share) for share in values["shares"])
+        return cls(**{**values, "target": None if target is None else cls.read(target), "shares": shares})
 
     def with_target(self, target: DataReport, n_left_out: int) -> DataReport:
         """The report of pairs, given that of the other side."""
@@ -49,7 +61,11 @@ class DataReport:
         """What a reader should know, one fact a line; oddities only where there are some."""
         what = "documents" if self.target is None else "pairs"
         sides = " and ".join(side._size() for side in (self, self.target) if side is not None)
-        found = [f"{self.source}: {self.n_documents:,} {what}, {sides}"]
+        name = f"{len(self.shares)} sources" if len(self.shares) > 1 else self.source
+        found = [f"{name}: {self.n_documents:,} {what}, {sides}"]
+        for share in self.shares if len(self.shares) > 1 else ():
+            part = share.n_tokens / max(self.n_tokens, 1)
+            found.append(f"{share.name}: {share.n_documents:,} {what}, {100 * part:.1f} % of the tokens")
         if self.n_duplicates:
             found.append(f"{self.n_duplicates:,} {what} repeat an earlier one")
         if self.n_empty:

@@ -12,17 +12,16 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
-from llmkit.data.rows import kind_of, read_jsonl, read_rows
+from llmkit.data.pieces import Piece, cut
+from llmkit.data.rows import PACKED, Row, kind_of, read_jsonl, read_rows
 from llmkit.data.spool import spool
 from llmkit.data.text_in import STDIN, Errors, check_readable, shown, text_chunks
 from llmkit.errors import InputRefused, StorageError, UsageError
 from llmkit.suggest import nearest
 
-PIECE = 1 << 18
-"""Characters of a file's text held at a time."""
 STORIES = "stories"
 DEFAULT_STORIES = 20_000
 _SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson")
@@ -30,24 +29,13 @@ _SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson")
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-class Piece(NamedTuple):
-    """Text of one document, or of a part of a long one; `first` says that a new document begins here.
-
-    code: what the document is about, where that is asked for; again: it has been read before, for it counts more.
-    """
-
-    text: str
-    first: bool
-    code: str | None = None
-    again: bool = False
-
-
 @dataclass(frozen=True)
 class Source:
     """A corpus that can be read again and again.
 
     files: in reading order; field: the column or key that holds the text; stories: how many built-in stories come
-    before the files, from `story_start` on, of the world with seed `seed`.
+    before the files, from `story_start` on, of the world with seed `seed`; coded: each document has a code (see
+    `codes`); label: the column that holds it.
     """
 
     files: tuple[Path, ...]
@@ -56,18 +44,20 @@ class Source:
     story_start: int = 0
     seed: int = 0
     errors: Errors = "strict"
+    coded: bool = False
+    label: str | None = None
 
     def pieces(self) -> Iterator[Piece]:
         """The documents, in order, long ones in pieces. Raises InputRefused for what is not readable as text."""
         for _, pieces in self.groups():
             yield from pieces
 
-    def groups(self) -> Iterator[tuple[bool, Iterator[Piece]]]:
-        """`pieces`, apart for the stories and each file; with whether they are running text."""
+    def groups(self) -> Iterator[tuple[Path | None, Iterator[Piece]]]:
+        """`pieces`, apart for the stories and each file; with the file if it is running text."""
         if self.stories:
-            yield False, self._story_pieces()
+            yield None, self._story_pieces()
         for path in self.files:
-            yield self.kind(path) == "text", self._file_pieces(path)
+            yield path if self.kind(path) == "text" else None, self._file_pieces(path)
 
     def documents(self) -> Iterator[str]:
         """`pieces`, text only."""
@@ -114,7 +104,30 @@ class Source:
             if not path.is_file():
                 raise AssertionError(f"{shown(path)} cannot be read twice; spool it first")
             digest.update(f"{self.kind(path)} {self.field} {self.errors} {file_sha256(path)}\n".encode())
+            if self.coded:
+                digest.update(f"code {self.label} {stem_of(path)!r}\n".encode())
+        if self.coded:
+            digest.update(b"coded\n")
         return digest.hexdigest()
+
+    def codes(self) -> tuple[str, ...]:
+        """The different codes of all documents, in order; reads all records.
+
+        A document's code is the mood of a story, the label of a record, or the name of a text file without its ending.
+        Raises InputRefused for codes that cannot be, or too many.
+        """
+        from llmkit.data.codes import Codes, story_codes
+
+        found = Codes()
+        if self.stories:
+            found.add_all(story_codes())
+        for path in self.files:
+            if self.kind(path) == "text":
+                found.add(stem_of(path), shown(path))
+            else:
+                for number, row in self._rows(path):
+                    found.add(self._code(path, number, row), f"{shown(path)}:{number}")
+        return found.ordered()
 
     def spooled(self, directory: Path) -> Source:
         """This source with stdin and pipes copied to files in `directory`, so that it can be read twice."""
@@ -124,21 +137,33 @@ class Source:
         from llmkit.data.stories import stories
 
         for story in stories(self.stories, self.seed, start=self.story_start):
-            yield Piece(story.text, True)
+            yield Piece(story.text, True, code=story.mood if self.coded else None)
+
+    def _rows(self, path: Path) -> Iterator[tuple[int, Row]]:
+        """The records of a file; raises InputRefused when there are none."""
+        rows = read_jsonl(path, self.errors) if self.kind(path) == "jsonl" else read_rows(path, self.errors)
+        head = next(rows, None)
+        if head is None:
+            raise InputRefused(f"{shown(path)} is empty", "name a file with records in it")
+        return chain([head], rows)
+
+    def _code(self, path: Path, number: int, row: Row) -> str:
+        from llmkit.data.codes import code_of
+
+        return code_of(row, self.label, shown(path), number)
 
     def _file_pieces(self, path: Path) -> Iterator[Piece]:
         if self.kind(path) == "text":
+            code = stem_of(path) if self.coded else None
             first = True
-            for text in _cut(text_chunks(path, self.errors)):
-                yield Piece(text, first)
+            for text in cut(text_chunks(path, self.errors)):
+                yield Piece(text, first, True, code)
                 first = False
             if first:
                 raise InputRefused(f"{shown(path)} is empty", "name a file with text in it")
             return
         column = self.field
-        count = 0
-        rows = read_jsonl(path, self.errors) if self.kind(path) == "jsonl" else read_rows(path, self.errors)
-        for number, row in rows:
+        for count, (number, row) in enumerate(self._rows(path)):
             if column is None:
                 column = _text_column(path, list(row))
             if column not in row:
@@ -151,18 +176,23 @@ class Source:
             value = row[column]
             if not isinstance(value, str):
                 raise InputRefused(f"{shown(path)}:{number}: field {column!r} is not text")
-            count += 1
-            yield Piece(value, True)
-        if not count:
-            raise InputRefused(f"{shown(path)} is empty", "name a file with records in it")
+            yield Piece(value, True, code=self._code(path, number, row) if self.coded else None)
 
 
 def open_source(
-    spec: Spec, *, field: str | None = None, stories: int = DEFAULT_STORIES, seed: int = 0, errors: Errors = "strict"
+    spec: Spec,
+    *,
+    field: str | None = None,
+    stories: int = DEFAULT_STORIES,
+    seed: int = 0,
+    errors: Errors = "strict",
+    coded: bool = False,
+    label: str | None = None,
 ) -> Source:
     """Find what `spec` names, without reading it: "stories", a path, a glob, a directory, "-", or a list of these.
 
-    A directory means the text and JSONL files in it (packed or not), by name. `stories` and `seed` are for "stories".
+    A directory means the text and JSONL files in it (packed or not), by name. `stories` and `seed` are for "stories";
+    `coded` and `label` for documents with codes.
     Raises StorageError for what is missing, UsageError for a spec that cannot be right.
     """
     parts = [spec] if isinstance(spec, str | os.PathLike) else list(spec)
@@ -181,7 +211,7 @@ def open_source(
         raise UsageError(f"{'stories' if with_stories > 1 else '- (stdin)'} is named twice")
     if with_stories and stories < 1:
         raise UsageError(f"{stories} stories asked for", "data.stories must be at least 1")
-    return Source(tuple(files), field, stories if with_stories else 0, 0, seed, errors)
+    return Source(tuple(files), field, stories if with_stories else 0, 0, seed, errors, coded, label)
 
 
 def read_documents(
@@ -201,6 +231,14 @@ def file_sha256(path: Path) -> str:
     except OSError as e:
         raise StorageError(f"cannot read {path}: {(e.strerror or str(e)).lower()}") from None
     return digest.hexdigest()
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file without its ending, and without .gz or .zst."""
+    name = shown(path) if path == STDIN else path.name
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    return Path(name).stem
 
 
 def _found(part: str) -> list[Path]:
@@ -241,31 +279,6 @@ def _found(part: str) -> list[Path]:
 def _is_text_name(path: Path) -> bool:
     name = path.name.lower()
     return not name.startswith(".") and any(name.removesuffix(packed).endswith(_SUFFIXES) for packed in (".gz", ".zst"))
-
-
-def _cut(chunks: Iterator[str]) -> Iterator[str]:
-    """Regroup chunks into pieces of at most PIECE characters (plus one chunk), cut where a tokenizer notices least."""
-    held: list[str] = []
-    size = 0
-    for chunk in chunks:
-        held.append(chunk)
-        size += len(chunk)
-        if size > PIECE:
-            text = "".join(held)
-            at = _cut_place(text)
-            yield text[:at]
-            held, size = [text[at:]], len(text) - at
-    if size:
-        yield "".join(held)
-
-
-def _cut_place(text: str) -> int:
-    # Before the last newline of a blank line, after a lone newline, before a space: in each case byte-level BPE splits
-    # words exactly as it would in the uncut text.
-    half = len(text) // 2
-    if (at := text.rfind("\n\n", half)) >= 0 or (at := text.rfind("\n", half)) >= 0:
-        return at + 1
-    return at if (at := text.rfind(" ", half)) > 0 else len(text)
 
 
 def _text_column(path: Path, names: list[str]) -> str:

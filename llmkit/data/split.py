@@ -4,7 +4,8 @@
 - Stories: the validation stories come from far beyond the training stories in the same world, so their number does not
   depend on how many are trained on.
 - Plain text: the last `fraction` of the characters of all text files in order. For one file, train is
-  text[:int(n * (1 - fraction))], the split of nanoGPT's character benchmark.
+  text[:int(n * (1 - fraction))], the split of nanoGPT's character benchmark. Where documents have codes, the last
+  `fraction` of each file.
 - Records, and stories beside files: by a hash of the text, so a duplicate of a training document is never validated
   on, and adding documents moves none.
 
@@ -19,7 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from llmkit.data.sources import DEFAULT_STORIES, Piece, Source, Spec, open_source
+from llmkit.data.pieces import Piece
+from llmkit.data.sources import DEFAULT_STORIES, Source, Spec, open_source
 from llmkit.data.text_in import Errors, text_chunks
 from llmkit.errors import InputRefused, UsageError
 
@@ -76,20 +78,25 @@ class Part:
     def describe(self) -> str:
         """One phrase for a header."""
         share = self.fraction if self.side == "validation" else 1 - self.fraction
-        by_place = f"{'last' if self.side == 'validation' else 'first'} {share:.4g} of the text"
+        text = "each text" if self.source.coded else "the text"
+        by_place = f"{'last' if self.side == 'validation' else 'first'} {share:.4g} of {text}"
         by_hash = f"{share:.4g} of the records by hash"
         rules = [by_place] * bool(self.source.texts) + [by_hash] * self.source.has_records
         return f"{self.source.describe()}, {' and '.join(rules)}"
 
     def _pieces(self) -> Iterator[Piece]:
-        total = sum(len(c) for path in self.source.texts for c in text_chunks(path, self.source.errors))
-        cut = int(total * (1 - self.fraction))
+        total = 0 if self.source.coded else self._n_chars(*self.source.texts)
         at = 0
-        for is_text, pieces in self.source.groups():
-            if is_text:
-                at = yield from self._by_place(pieces, at, cut)
-            else:
+        for path, pieces in self.source.groups():
+            if path is None:
                 yield from self._by_hash(pieces)
+            elif self.source.coded:  # one place for all files would hold out the last codes and nothing of the others
+                yield from self._by_place(pieces, 0, int(self._n_chars(path) * (1 - self.fraction)))
+            else:
+                at = yield from self._by_place(pieces, at, int(total * (1 - self.fraction)))
+
+    def _n_chars(self, *paths: Path) -> int:
+        return sum(len(chunk) for path in paths for chunk in text_chunks(path, self.source.errors))
 
     def _by_place(self, pieces: Iterator[Piece], at: int, cut: int) -> Generator[Piece, None, int]:
         """Those before or from character `cut` on, the first being at `at`; returns where they end, or are beyond."""
@@ -98,9 +105,9 @@ class Part:
             if self.side == "train":
                 if start >= cut:
                     return at
-                yield piece if at <= cut else Piece(piece.text[: cut - start], piece.first)
+                yield piece if at <= cut else piece._replace(text=piece.text[: cut - start])
             elif at > cut:
-                yield piece if start >= cut else Piece(piece.text[cut - start :], True)
+                yield piece if start >= cut else piece._replace(text=piece.text[cut - start :], first=True)
         return at
 
     def _by_hash(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -130,17 +137,21 @@ def open_split(
     stories: int = DEFAULT_STORIES,
     seed: int = 0,
     errors: Errors = "strict",
+    coded: bool = False,
+    label: str | None = None,
 ) -> tuple[Source | Part, Source | Part]:
     """The training and the validation text, by the rules of this module.
 
     fraction: share of the text, records or (in addition to `stories`) stories to validate on; 0 < fraction < 1.
     Raises UsageError for a fraction that is none and for a file on both sides.
     """
-    source = open_source(train, field=field, stories=stories, seed=seed, errors=errors)
+    source = open_source(train, field=field, stories=stories, seed=seed, errors=errors, coded=coded, label=label)
     refuse_fraction(fraction)
     held_out = max(1, round(stories * fraction))
     if validation is not None:
-        named = open_source(validation, field=field, stories=held_out, seed=seed, errors=errors)
+        named = open_source(
+            validation, field=field, stories=held_out, seed=seed, errors=errors, coded=coded, label=label
+        )
         if named.stories:
             named = replace(named, story_start=VALIDATION_STORIES)
         for path in named.files:

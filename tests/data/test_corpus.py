@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from llmkit.data.corpus import TokenCorpus
-from llmkit.data.sources import PIECE, open_source
+from llmkit.data.pieces import PIECE
+from llmkit.data.sources import open_source
 from llmkit.errors import InputRefused, StorageError
 
 

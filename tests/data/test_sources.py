@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmkit.data import sources, spool
-from llmkit.data.sources import PIECE, _cut, open_source, read_documents
+from llmkit.data import pieces as pieces_of
+from llmkit.data import spool
+from llmkit.data.pieces import PIECE, cut
+from llmkit.data.sources import open_source, read_documents
 from llmkit.data.stories import story
 from llmkit.errors import InputRefused, LlmkitError, StorageError, UsageError
 
@@ -51,11 +53,11 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path):
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(alphabet="ab \n\r", min_size=1, max_size=30), max_size=40))
 def test_pieces_joined_are_the_text_exactly(chunks):
-    old, sources.PIECE = sources.PIECE, 50
+    old, pieces_of.PIECE = pieces_of.PIECE, 50
     try:
-        pieces = list(_cut(iter(chunks)))
+        pieces = list(cut(iter(chunks)))
     finally:
-        sources.PIECE = old
+        pieces_of.PIECE = old
     assert "".join(pieces) == "".join(chunks)
     assert all(pieces)
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from llmkit.data.sources import PIECE
+from llmkit.data.pieces import PIECE
 from llmkit.data.split import open_split
 from llmkit.errors import InputRefused, UsageError
 
