@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmkit.cli.options import Quiet, Set, Store
 from llmkit.cli.plotting import Across, Plot, Svg, Upwards
+from llmkit.cli.previewing import PreviewCount
 from llmkit.cli.training import (
     AllowChange,
     DryRun,
@@ -28,6 +29,7 @@ def pretrain(
     run: RunName = None,
     store: Store = None,
     dry_run: DryRun = False,
+    preview: PreviewCount = None,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
     plot: Plot = False,
@@ -43,6 +45,7 @@ def pretrain(
     llmkit pretrain bert-mini                          a small BERT on stories
     llmkit pretrain gpt-mini --set data.train=my.txt   your own text
     llmkit pretrain my.yaml --dry-run                  what it will take
+    llmkit pretrain bert-mini --preview 2              two examples, before and after
     llmkit pretrain bert-mini --plot                   what it has learned so far
     """
     if plot or svg is not None:
@@ -53,6 +56,11 @@ def pretrain(
     from llmkit.cli.training_run import carry_out
 
     chosen = read_recipe(one_recipe(recipe), overrides, device, allow_change, finetune=False)
+    if preview is not None:
+        from llmkit.cli.previewing import preview as show
+
+        show(chosen, preview, store=store, as_json=as_json, quiet=quiet)
+        return
     carry_out(chosen, _train, name=run, store=store, dry_run=dry_run, allow=allow_change, as_json=as_json, quiet=quiet)
 
 
