@@ -72,10 +72,20 @@ class DataSettings:
     """The text to learn from, and the part of it that is kept for validation."""
 
     train: str | list[str] = key(  # noqa: RUF009  the default is a string, which cannot change
-        "training data: stories (built in), a path, a glob, .gz, .zst, .jsonl, - for stdin, or a list of these",
+        "training data: stories (built in), a path, a glob, .gz, .zst, .jsonl, .parquet, - for stdin, or a list",
         "stories",
     )
+    target: str | list[str] | None = key(  # noqa: RUF009
+        "for pairs of texts: files whose lines belong to the lines of train; null: see data.pair", None
+    )
+    weights: list[float] | None = key(  # noqa: RUF009
+        "how often an epoch holds each entry of train: [2, 0.5] reads the first twice and half of the second",
+        None,
+        above=0,
+        high=100,
+    )
     validation: str | None = key("validation data in the same forms; null holds out a part of the training data", None)
+    validation_target: str | None = key("for pairs of texts: the other side of validation", None)
     validation_fraction: float = key(
         "part of the training data to hold out when validation is null", 0.05, low=0, high=0.5
     )
@@ -83,8 +93,12 @@ class DataSettings:
     seed: int = key("seed of the stories and of the held-out part", 0, low=0, high=2**63 - 1)
     field: str | None = key("field that holds the text, for JSON lines", None)
     text: str | None = key("column that holds the text, for tables; null finds it by name", None)
-    pair: str | None = key("column that holds a second text, for tasks on pairs", None)
-    label: str | None = key("column that holds the label; null finds it by name", None)
+    pair: str | None = key(
+        "column that holds a second text, for tasks on pairs; with stories: summary, question or mirror (a made-up "
+        "language)",
+        None,
+    )
+    label: str | None = key("column that holds the label, or the code; null finds it by name", None)
 
 
 # Objectives that hide tokens one by one, and those that hide runs of them or whole sentences.
@@ -186,6 +200,12 @@ class TrainSettings:
     beta2: float = key("adamw: memory of the gradient's square", 0.999, low=0, high=0.9999999)
     eps: float = key("adamw: keeps divisions away from 0", 1e-8, above=0, high=1)
     clip: float = key("largest norm of all gradients together; 0 switches clipping off", 1.0, low=0, high=10**6)
+    nonfinite: str = key(
+        "what to do when a loss or gradient is not finite: stop, or skip the step and go on",
+        "stop",
+        choices=("stop", "skip"),
+    )
+    max_skips: int = key("steps in a row that may be skipped before the run stops after all", 3, low=1, high=10**6)
     dtype: str = key(
         "number format of the matrix products; auto: bfloat16 where the hardware multiplies it, else float32",
         "float32",

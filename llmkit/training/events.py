@@ -23,6 +23,8 @@ class Start(Event):
     """The loop is about to run, from random weights (step 0) or from a checkpoint.
 
     model: what is trained: the family of a model from random weights, the checkpoint that fine-tuning started from.
+    flops_per_token: operations, see training.flops; 0 if unknown. limit_flops: what the machine does in a second at
+    best, None if unknown.
     """
 
     kind: ClassVar[str] = "start"
@@ -35,11 +37,17 @@ class Start(Event):
     threads: int
     examples: int
     model: str = ""
+    flops_per_token: float = 0.0
+    limit_flops: float | None = None
 
 
 @dataclass(frozen=True)
 class Step(Event):
-    """One optimizer step. `loss` is the mean over the steps since the last such event; rates are of this session."""
+    """One optimizer step. `loss` is the mean over the steps since the last such event, and so are the rates.
+
+    tokens, seconds: of training so far, in all sessions of the run; validating and saving do not count. utilisation:
+    share of the machine's measured limit, None if unknown.
+    """
 
     kind: ClassVar[str] = "step"
     loss: float
@@ -50,6 +58,7 @@ class Step(Event):
     tokens_per_second: float
     examples_per_second: float
     seconds: float
+    utilisation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,19 @@ class Warned(Event):
 
 
 @dataclass(frozen=True)
+class Skipped(Event):
+    """The step with index `step` was left out: a number in it was not finite. reason: which; where: the first such.
+
+    skipped: steps left out so far.
+    """
+
+    kind: ClassVar[str] = "skip"
+    reason: str
+    where: str
+    skipped: int
+
+
+@dataclass(frozen=True)
 class End(Event):
     """The loop is over: `reason` is finished, stopped or diverged."""
 
@@ -111,13 +133,16 @@ Listener = Callable[[Event], None]
 
 
 def to_record(event: Event) -> dict[str, Any]:
-    """`event` as a JSON object: numbers are numbers, and one that is not finite becomes null plus a mark."""
+    """`event` as a JSON object: numbers are numbers, and one that is not finite becomes null plus a mark.
+
+    What is unknown is left out.
+    """
     record: dict[str, Any] = {"event": event.kind}
     for f in fields(event):
         value = getattr(event, f.name)
         if isinstance(value, Mapping):
             record.update({str(k): v for k, v in value.items()})
-        else:
+        elif value is not None:
             record[f.name] = value
     bad = [k for k, v in record.items() if isinstance(v, float) and not math.isfinite(v)]
     if bad:

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from llmkit.errors import StorageError
-from llmkit.training.events import SCHEMA, End, Evaluation, Event, Sample, Saved, Stage, Start, Step, Warned, to_record
+from llmkit.training.events import (
+    SCHEMA,
+    End,
+    Evaluation,
+    Event,
+    Sample,
+    Saved,
+    Skipped,
+    Stage,
+    Start,
+    Step,
+    Warned,
+    to_record,
+)
 
 METRICS = "metrics.jsonl"
 
@@ -19,10 +33,12 @@ class MetricsFile:
     """metrics.jsonl: every event as a JSON line, each step once however often the run was interrupted.
 
     resumed_step: where the run goes on; what an earlier session wrote beyond it is dropped, with a torn last line.
+    seconds: of training until then.
     """
 
     def __init__(self, directory: Path, resumed_step: int) -> None:
         self.path = directory / METRICS
+        self.seconds = 0.0
         try:
             self._truncate(resumed_step)
             self.file = self.path.open("a", encoding="utf-8")
@@ -53,17 +69,26 @@ class MetricsFile:
         with file:
             end = 0
             for line in file:
-                if not line.endswith(b"\n") or _step(line) > step:
+                record = _record(line)
+                if not line.endswith(b"\n") or _number(record, "step", math.inf) > step:
                     break
                 end += len(line)
+                if record.get("event") == Step.kind:
+                    self.seconds = _number(record, "seconds", self.seconds)
             file.truncate(end)
 
 
-def _step(line: bytes) -> float:
+def _record(line: bytes) -> dict[str, Any]:
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _number(record: Mapping[str, Any], name: str, otherwise: float) -> float:
+    value = record.get(name)
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else otherwise
 
 
 class JsonLines:
@@ -107,6 +132,7 @@ def plain(event: Event) -> str:
         return (
             f"step={event.step} loss={event.loss:.4f}{parts} lr={event.lr:.3g} grad_norm={event.grad_norm:.3g} "
             f"tok/s={event.tokens_per_second:.0f} seq/s={event.examples_per_second:.1f}"
+            + ("" if event.utilisation is None else f" utilisation={100 * event.utilisation:.0f}%")
         )
     if isinstance(event, Evaluation):
         best = " best" if event.better else ""
@@ -118,6 +144,8 @@ def plain(event: Event) -> str:
         return f"step={event.step} checkpoint={event.path} bytes={event.size} seconds={event.seconds:.2f}"
     if isinstance(event, Stage):
         return f"step={event.step} stage={event.stage}: longer examples from here on, so the loss jumps and falls anew"
+    if isinstance(event, Skipped):
+        return f"warning: step {event.step + 1} left out: {event.reason}; first bad value: {event.where}"
     if isinstance(event, Warned):
         return f"warning: {event.message}"
     if isinstance(event, End):

@@ -16,7 +16,8 @@ class Progress:
     """All that a resumed run needs besides weights and optimizer state: plain values, exact in JSON.
 
     step: optimizer steps done. evaluated: step of the last validation. best: its best score so far and where.
-    recent: the parts of the last losses of this stage, oldest first. tokens: seen so far.
+    recent: the parts of the last losses of this stage, oldest first. tokens: seen so far. skipped: steps left out for
+    numbers that are not finite.
     """
 
     step: int = 0
@@ -26,6 +27,8 @@ class Progress:
     best_step: int = 0
     tokens: int = 0
     stage: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
     recent: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=MEMORY))
     scores: dict[str, float] = field(default_factory=dict)
 

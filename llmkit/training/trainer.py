@@ -18,7 +18,19 @@ from llmkit.recipe.schema import TrainSettings
 from llmkit.training.device import training_dtype
 from llmkit.training.diagnosis import first_bad_gradient, first_bad_output
 from llmkit.training.evaluation import evaluate
-from llmkit.training.events import End, Evaluation, Event, Listener, Sample, Saved, Stage, Start, Step, Warned
+from llmkit.training.events import (
+    End,
+    Evaluation,
+    Event,
+    Listener,
+    Sample,
+    Saved,
+    Skipped,
+    Stage,
+    Start,
+    Step,
+    Warned,
+)
 from llmkit.training.feed import Feed
 from llmkit.training.learner import Learner
 from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
@@ -89,17 +101,19 @@ class Trainer:
 
     def _run(self, name: str, model: str) -> str:
         s, p = self.settings, self.progress
-        began = time.perf_counter()
+        began, norm = time.perf_counter(), 0.0
         self.emit(self._start(name, model))
         self._catch_up()
         self._window.restart(p.tokens)
         while p.step < s.steps and not self.stop.requested:
             lr = learning_rate(p.step, s)
-            parts, norm = self._gradients()
-            self.optimizer.step(lr)
+            found = self._gradients()
             p.step += 1
-            self._remember(parts)
-            if p.step % s.log_every == 0 or p.step == s.steps:
+            if found is not None:
+                parts, norm = found
+                self.optimizer.step(lr)
+                self._remember(parts)
+            if p.recent and (p.step % s.log_every == 0 or p.step == s.steps):
                 self._log(lr, norm)
             if is_due(p.step, s.eval_every, s.steps):
                 self._evaluate()
@@ -113,8 +127,11 @@ class Trainer:
         self.emit(End(p.step, reason, time.perf_counter() - began, dict(p.scores)))
         return reason
 
-    def _gradients(self) -> tuple[dict[str, float], float]:
-        """Leave the clipped gradients of one step in the parameters; return the parts of its loss and the norm."""
+    def _gradients(self) -> tuple[dict[str, float], float] | None:
+        """Leave the clipped gradients of one step in the parameters; return the parts of its loss and the norm.
+
+        None for a step to leave out, because a number in it is not finite.
+        """
         s, step = self.settings, self.progress.step
         picks, batches = self.feed.picks(step), self.feed.take(step)
         seed_torch(s.seed, Purpose.DROPOUT, step)
@@ -135,7 +152,9 @@ class Trainer:
         parts = {part: float(sum_of(values)) / counts[part] for part, values in sums.items()}
         loss = sum(parts.values())
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._refuse(loss, norm, batches, picks)
+            self._leave_out(loss, norm, batches, picks)
+            return None
+        self.progress.skipped_in_a_row = 0
         self.progress.tokens += sum(b.n_tokens for b in batches)
         self._window.examples += sum(b.n_examples for b in batches)
         return parts, norm
@@ -144,14 +163,19 @@ class Trainer:
         """Where matrix products happen in bfloat16 if the recipe says so; weights stay float32."""
         return mixed_precision(self.model, self.device, self.dtype)
 
-    def _refuse(self, loss: float, norm: float, batches: Sequence[Batch], picks: Sequence[Picks]) -> None:
-        """Give up before the step changes anything, and say where the first bad number was."""
+    def _leave_out(self, loss: float, norm: float, batches: Sequence[Batch], picks: Sequence[Picks]) -> None:
+        """Say where a step's first bad number was, and give up before it changes anything, unless it may be skipped."""
         s, step = self.settings, self.progress.step
         seed_torch(s.seed, Purpose.DROPOUT, step)
         with self.precision():
             where = first_bad_output(self.learner, [b.to(self.device) for b in batches])
         where = where or first_bad_gradient(self.learner) or "unknown"
         what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient norm became {norm} (loss {loss:.4g})"
+        p = self.progress
+        if s.nonfinite == "skip" and p.skipped_in_a_row < s.max_skips:
+            p.skipped, p.skipped_in_a_row = p.skipped + 1, p.skipped_in_a_row + 1
+            self.emit(Skipped(step, what, where, p.skipped))
+            return
         self.emit(End(step, "diverged", 0.0, {"loss": loss}))
         examples = ", ".join(str(int(i)) for p in picks for i in p.index[:4])
         raise Diverged(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llmkit.errors import Diverged, StorageError
-from llmkit.training.events import Evaluation, Saved, Stage, Step, Warned
+from llmkit.training.events import Evaluation, Saved, Skipped, Stage, Step, Warned
 from llmkit.training.learner import Learner
 from llmkit.training.objectives.objective import NO_TARGET
 from llmkit.training.objectives.staged import Staged
@@ -155,6 +155,45 @@ def test_a_bad_number_stops_the_run_before_it_changes_anything(step, tiny_model,
     assert caught.value.exit_code == 5
     assert all(torch.equal(before[n], p) for n, p in made.model.named_parameters())
     assert max(made.save.saved, default=0) == step - 1
+
+
+class Bad(torch.nn.Linear):
+    """Gives NaN in training at the steps in `at`, counted from 0 by `now`."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y * float("nan") if self.training and self.now() in self.at else y
+
+
+def with_bad_steps(made, at):
+    made.model.up.__class__ = Bad
+    made.model.up.at, made.model.up.now = at, lambda: made.progress.step
+
+
+def test_a_skipped_step_changes_nothing_but_the_count_and_the_run_goes_on(tiny_model, settings, causal):
+    made, events = trainer(tiny_model(), causal, settings(save_every=1, nonfinite="skip", max_skips=2))
+    with_bad_steps(made, {0, 1, 5, 8})
+    assert made.run() == "finished"
+    skipped = [e for e in events if isinstance(e, Skipped)]
+    assert [e.step for e in skipped] == [0, 1, 5, 8]
+    assert skipped[2].where == "up output"
+    assert made.progress.skipped == 4
+    before, after = made.save.saved[5], made.save.saved[6]
+    assert all(torch.equal(before[0][n], after[0][n]) for n in before[0])
+    assert all(torch.equal(before[1][n], after[1][n]) for n in before[1])
+    assert any(not torch.equal(made.save.saved[6][0][n], made.save.saved[7][0][n]) for n in before[0])
+
+
+def test_more_skips_in_a_row_than_allowed_stop_the_run_and_resuming_counts_on(tiny_model, settings, causal):
+    s = settings(save_every=1, nonfinite="skip", max_skips=2)
+    made, _ = trainer(tiny_model(), causal, s)
+    with_bad_steps(made, {4, 5, 6})
+    with pytest.raises(Diverged, match="at step 7"):
+        made.run()
+    again, _ = trainer(tiny_model(), causal, s, start=made.save.saved[5])
+    with_bad_steps(again, {5, 6})
+    with pytest.raises(Diverged, match="at step 7"):
+        again.run()
 
 
 def test_a_bad_gradient_alone_stops_the_run_too(tiny_model, settings, causal):
