@@ -56,6 +56,10 @@ class ColumnPairs(BothSides):
             for number, row in chain([head], rows):
                 yield Pair(_cell(shown(path), number, text, row), _cell(shown(path), number, target, row))
 
+    def about_bytes(self) -> int:
+        """See Pairs."""
+        return self.source.about_bytes()
+
     def fingerprint(self) -> str:
         """See Pairs."""
         return digest_of_parts("columns", self.source.fingerprint(), repr((self.text, self.target)))

@@ -41,6 +41,9 @@ class Pairs(Protocol):
     def documents(self) -> Iterator[str]:
         """The texts of both sides in turn, for a tokenizer that serves both."""
 
+    def about_bytes(self) -> int:
+        """A guess at the size of both sides."""
+
     def fingerprint(self) -> str:
         """A sha256 of what determines the pairs."""
 
@@ -103,6 +106,10 @@ class LinePairs(BothSides):
             if more := _count(theirs):
                 raise _unequal(shown(path), n, shown(other), n + more)
 
+    def about_bytes(self) -> int:
+        """See Pairs."""
+        return self.texts.about_bytes() + self.targets.about_bytes()
+
     def fingerprint(self) -> str:
         """See Pairs."""
         return digest_of_parts("lines", self.texts.fingerprint(), self.targets.fingerprint())
@@ -148,6 +155,10 @@ class StoryPairs(BothSides):
             else:
                 yield Pair(f"{story.question} {story.text}", story.answer)
 
+    def about_bytes(self) -> int:
+        """See Pairs."""
+        return 2 * self.source.about_bytes()
+
     def fingerprint(self) -> str:
         """See Pairs."""
         return digest_of_parts(f"stories {STORY_PAIRS_VERSION} {self.form}", self.source.fingerprint())
@@ -190,6 +201,10 @@ class PairPart(BothSides):
                 f"a {self.side} part of {self.fraction:g} of {self.source.describe()} leaves no pairs",
                 "raise data.validation_fraction, or name pairs in data.validation",
             )
+
+    def about_bytes(self) -> int:
+        """See Pairs."""
+        return int(self.source.about_bytes() * (self.fraction if self.side == "validation" else 1 - self.fraction))
 
     def fingerprint(self) -> str:
         """See Pairs."""

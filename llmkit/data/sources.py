@@ -24,6 +24,8 @@ from llmkit.suggest import nearest
 
 STORIES = "stories"
 DEFAULT_STORIES = 20_000
+STORY_BYTES = 440  # of a story, on average
+PACKING = 3  # how much smaller text gets when packed
 _SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson")
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -92,6 +94,11 @@ class Source:
         if self.stories or not all(path.is_file() for path in self.files):
             return None
         return sum(path.stat().st_size for path in self.files)
+
+    def about_bytes(self) -> int:
+        """A guess at the size of the text, unpacked; pipes count as nothing."""
+        sizes = (p.stat().st_size * (PACKING if p.suffix in PACKED else 1) for p in self.files if p.is_file())
+        return self.stories * STORY_BYTES + sum(sizes)
 
     def fingerprint(self) -> str:
         """A sha256 of what determines the text: the bytes of each file and the settings. Names do not count."""

@@ -35,6 +35,12 @@ class Corpus(Protocol):
 
     def pieces(self) -> Iterator[Piece]: ...
 
+    def documents(self) -> Iterator[str]: ...
+
+    def codes(self) -> tuple[str, ...]: ...
+
+    def about_bytes(self) -> int: ...
+
     def fingerprint(self) -> str: ...
 
     def describe(self) -> str: ...
@@ -65,6 +71,15 @@ class Part:
     def documents(self) -> Iterator[str]:
         """`pieces`, text only."""
         return (piece.text for piece in self.pieces())
+
+    def codes(self) -> tuple[str, ...]:
+        """Those of both sides."""
+        return self.source.codes()
+
+    def about_bytes(self) -> int:
+        """See Source.about_bytes."""
+        share = self.fraction if self.side == "validation" else 1 - self.fraction
+        return int(self.source.about_bytes() * share)
 
     def fingerprint(self) -> str:
         """See Source.fingerprint."""

@@ -14,6 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
+from llmkit.data.codes import Codes
 from llmkit.data.order import permuted
 from llmkit.data.parallel import BothSides, Pair, Pairs
 from llmkit.data.parallel_split import open_pair_split
@@ -44,6 +45,17 @@ class Weighted:
         """The text of all parts, each once: what a tokenizer is learned from."""
         return (piece.text for part in self.parts for piece in part.pieces())
 
+    def codes(self) -> tuple[str, ...]:
+        """Those of all parts."""
+        found = Codes()
+        for part in self.parts:
+            found.add_all(part.codes())
+        return found.ordered()
+
+    def about_bytes(self) -> int:
+        """The size of all parts, each read once."""
+        return sum(part.about_bytes() for part in self.parts)
+
     def fingerprint(self) -> str:
         """See Source.fingerprint."""
         return _fingerprint(self.parts, self.weights)
@@ -72,6 +84,14 @@ class WeightedPairs(BothSides):
         """The pairs of an epoch; `origin` and `again` as in Weighted."""
         for origin, (part, weight) in enumerate(zip(self.parts, self.weights, strict=True)):
             yield from _repeated(part.pairs, weight, origin)
+
+    def documents(self) -> Iterator[str]:
+        """The texts of all parts, each once: what a tokenizer is learned from."""
+        return (text for part in self.parts for text in part.documents())
+
+    def about_bytes(self) -> int:
+        """See Pairs."""
+        return sum(part.about_bytes() for part in self.parts)
 
     def fingerprint(self) -> str:
         """See Pairs."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmkit.checkpoint.refs import resolve
+from llmkit.data.codes import check_known, code_token
 from llmkit.data.corpus import TokenCorpus
+from llmkit.data.parallel import Pairs
+from llmkit.data.parallel_split import open_pair_split
+from llmkit.data.sampling import ENOUGH, sampled
 from llmkit.data.sources import Source, open_source
-from llmkit.data.split import Part, open_split
+from llmkit.data.split import Corpus, open_split
+from llmkit.data.weights import open_weighted, open_weighted_pairs
 from llmkit.errors import InputRefused, StorageError, UsageError
 from llmkit.recipe.schema import Recipe, TokenizerSettings
 from llmkit.recipe.tasks import TASKS, Form, Task
@@ -18,6 +24,7 @@ from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.tokenization.train import train as train_tokenizer
 from llmkit.training.cache import text_cache
 from llmkit.training.resume import Resumption
+from llmkit.units import size
 
 Say = Callable[[str], None]
 
@@ -45,27 +52,29 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
     """
     train, validation = open_texts(recipe, cache)
     task = TASKS[recipe.objective.name]
+    codes = known_codes(train, validation) if task.form is Form.CODED else ()
     settings = recipe.tokenizer
     assert settings is not None, "a recipe for pre-training has a tokenizer section"
     if tokenizer is None:
-        learned = named = get_tokenizer(settings, train, store, task=task, say=say)
+        learned = named = get_tokenizer(settings, train, store, task=task, codes=codes, say=say)
     else:
         learned = named = Tokenizer.from_file(tokenizer)
         if settings.path is not None:
             # One that has gone since is no loss: the run keeps its own copy. One that changed is for the user to judge.
             with contextlib.suppress(StorageError, UsageError):
-                named = get_tokenizer(settings, train, store, task=task, say=say)
-    check_roles(learned, task)
+                named = get_tokenizer(settings, train, store, task=task, codes=codes, say=say)
+    check_roles(learned, task, codes)
 
-    def tokenize(source: Source | Part, what: str) -> TokenCorpus:
+    def tokenize(text: Corpus | Pairs, what: str) -> TokenCorpus:
         corpus = TokenCorpus.build(
-            source,
+            text,
             learned.encode_batch,
             cache=cache,
             tokenizer_digest=learned.sha256,
             vocab_size=learned.vocab_size,
             end_id=None if task.form is Form.SENTENCES else learned.eos_id,
             sentences=task.form is Form.SENTENCES,
+            codes={code: id for code in codes if (id := learned.id(code_token(code))) is not None} or None,
         )
         for line in corpus.report.lines():
             say(f"{what}: {line}")
@@ -86,49 +95,75 @@ def prepare_in_cache(recipe: Recipe, store: Path, resumption: Resumption | None,
         return prepare(recipe, store, cache, tokenizer=tokenizer, say=say)
 
 
-def open_texts(recipe: Recipe, cache: Path) -> tuple[Source | Part, Source | Part | None]:
+def open_texts(recipe: Recipe, cache: Path) -> tuple[Corpus | Pairs, Corpus | Pairs | None]:
     """`named_texts`; pipes are copied to `cache` so they can be reread."""
     train, validation = named_texts(recipe)
-    if isinstance(train, Part) and isinstance(validation, Part):
-        source = train.source.spooled(cache)
-        return replace(train, source=source), replace(validation, source=source)
     return train.spooled(cache), validation.spooled(cache) if validation is not None else None
 
 
-def named_texts(recipe: Recipe) -> tuple[Source | Part, Source | Part | None]:
-    """The training and the validation text that the recipe names."""
-    d = recipe.data
+def named_texts(recipe: Recipe) -> tuple[Corpus | Pairs, Corpus | Pairs | None]:
+    """The training and the validation text that the recipe names, in the form that its objective needs."""
+    d, form = recipe.data, TASKS[recipe.objective.name].form
+    if form is Form.PAIRS:
+        settings: dict[str, Any] = {"text": d.text, "pair": d.pair, "stories": d.stories, "seed": d.seed}
+        sides = (d.validation, d.validation_target)
+        if d.weights is not None:
+            return open_weighted_pairs(d.train, d.target, d.weights, *sides, fraction=d.validation_fraction, **settings)
+        return open_pair_split(d.train, d.target, *sides, fraction=d.validation_fraction, **settings)
+    for given, name in ((d.target, "target"), (d.validation_target, "validation_target")):
+        if given is not None:
+            raise UsageError(
+                f"data.{name} is the other side of pairs, and {recipe.objective.name} reads single texts",
+                "remove it, or choose an objective for pairs: seq2seq or translation_masked",
+            )
+    settings = {"field": d.field, "stories": d.stories, "seed": d.seed}
+    settings |= {"coded": form is Form.CODED, "label": d.label}
+    if d.weights is not None:
+        return open_weighted(d.train, d.weights, d.validation, fraction=d.validation_fraction, **settings)
     if d.validation is None and d.validation_fraction == 0:
-        return open_source(d.train, field=d.field, stories=d.stories, seed=d.seed), None
+        return open_source(d.train, **settings), None
     # With a validation source of its own the fraction has no say, but it must still be one.
-    return open_split(
-        d.train,
-        d.validation,
-        fraction=d.validation_fraction or 0.05,
-        field=d.field,
-        stories=d.stories,
-        seed=d.seed,
-    )
+    return open_split(d.train, d.validation, fraction=d.validation_fraction or 0.05, **settings)
 
 
-def get_tokenizer(settings: TokenizerSettings, train: Source | Part, store: Path, *, task: Task, say: Say) -> Tokenizer:
+def known_codes(train: Corpus | Pairs, validation: Corpus | Pairs | None) -> tuple[str, ...]:
+    """What documents begin with; raises InputRefused when the validation text has a code of its own."""
+    assert not isinstance(train, Pairs)
+    codes = train.codes()
+    if isinstance(validation, Source):
+        check_known(validation.codes(), codes, "the validation text")
+    return codes
+
+
+def get_tokenizer(
+    settings: TokenizerSettings,
+    train: Corpus | Pairs,
+    store: Path,
+    *,
+    task: Task,
+    codes: Sequence[str] = (),
+    say: Say,
+) -> Tokenizer:
     """The tokenizer the recipe names by path, else one learned from the training text."""
     if settings.path is not None:
         path = Path(settings.path).expanduser()
         return Tokenizer.from_file(path if path.is_file() else resolve(settings.path, store))
-    say(f"learning a {settings.algorithm} tokenizer from {train.describe()}")
+    documents, share = sampled(train, ENOUGH)
+    part = f"about {size(ENOUGH)}, {share:.2g} of all, spread over " if share < 1 else ""
+    say(f"learning a {settings.algorithm} tokenizer from {part}{train.describe()}")
     return train_tokenizer(
-        train.documents(),
+        documents,
         algorithm=settings.algorithm,
         vocab_size=settings.vocab_size,
-        extra_special=task.special,
+        extra_special=(*task.special, *map(code_token, codes)),
     )
 
 
-def check_roles(tokenizer: Tokenizer, task: Task) -> None:
+def check_roles(tokenizer: Tokenizer, task: Task, codes: Sequence[str] = ()) -> None:
     """Refuse a tokenizer that lacks a special token the objective puts into examples."""
     roles = {"[CLS]": tokenizer.cls_id, "[SEP]": tokenizer.sep_id, "[MASK]": tokenizer.mask_id}
-    missing = [t for t in task.special if (roles[t] if t in roles else tokenizer.id(t)) is None]
+    wanted = (*task.special, *map(code_token, codes))
+    missing = [t for t in wanted if (roles[t] if t in roles else tokenizer.id(t)) is None]
     if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise InputRefused(
