@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import tempfile
 
 import pytest
 
@@ -11,6 +12,8 @@ def pytest_configure() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         # A worker for every core: threads of their own would only wait for each other. Set before torch is imported.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # What is measured of a machine while tests run beside each other is not to be remembered for its user.
+    os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"llmkit-tests-{os.getuid()}")
     # Under nohup HUP is ignored, in a background job INT is, and children inherit that: the tests of what signals do
     # would then test nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)

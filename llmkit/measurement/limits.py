@@ -6,11 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from llmkit.training.limit import ways_to_multiply
 
 if TYPE_CHECKING:
     from llmkit.models.shells import Model
@@ -74,11 +75,11 @@ def gemm_case(products: Mapping[Product, int], dtype: torch.dtype, device: str, 
     for (rows, out, into), count in products.items():
         x, weight, y = empty(rows, into).normal_(), empty(out, into).normal_(), empty(rows, out)
         by_columns = weight.t().contiguous()
-        ways.append((count, [*_ways(x, weight.t(), y), *_ways(x, by_columns, y)]))
+        ways.append((count, [*ways_to_multiply(x, weight.t(), y), *ways_to_multiply(x, by_columns, y)]))
         if backward:
             dy = empty(rows, out).normal_()
-            ways.append((count, _ways(dy, weight, empty(rows, into))))
-            ways.append((count, _ways(dy.t(), x, empty(out, into))))
+            ways.append((count, ways_to_multiply(dy, weight, empty(rows, into))))
+            ways.append((count, ways_to_multiply(dy.t(), x, empty(out, into))))
     fastest = [float("inf")] * len(ways)
 
     @torch.inference_mode()
@@ -88,15 +89,6 @@ def gemm_case(products: Mapping[Product, int], dtype: torch.dtype, device: str, 
         return sum(count * seconds for (count, _), seconds in zip(ways, fastest, strict=True))
 
     return run
-
-
-def _ways(a: Tensor, b: Tensor, result: Tensor) -> list[Callable[[], object]]:
-    """The kernels that compute a b: the framework's choice, and oneDNN's, which is faster on some processors."""
-    ways: list[Callable[[], object]] = [partial(torch.mm, a, b, out=result)]
-    is_offered = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    if is_offered and a.device.type == "cpu" and a.dtype is torch.float32:
-        ways.append(partial(torch.ops.mkldnn._linear_pointwise, a, b.t(), None, "none", [], ""))
-    return ways
 
 
 def read_case(n_bytes: int, device: str) -> Case:

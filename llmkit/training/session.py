@@ -19,12 +19,13 @@ from llmkit.recipe.schema import Recipe
 from llmkit.recipe.tasks import TASKS
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.checkpoints import Best, checkpoint_bytes, restore, saver, warn_of_other_versions
-from llmkit.training.device import choose_device
+from llmkit.training.device import choose_device, training_dtype
 from llmkit.training.disk import refuse_full_disk
 from llmkit.training.events import Event, Listener
 from llmkit.training.learner import Learner
 from llmkit.training.logs import MetricsFile
 from llmkit.training.memory import estimate, refuse_what_cannot_fit
+from llmkit.training.meter import Meter
 from llmkit.training.objectives.given import Given, Vocabulary, make_objective
 from llmkit.training.objectives.objective import Objective
 from llmkit.training.optim import make_optimizer
@@ -33,6 +34,7 @@ from llmkit.training.progress import Progress
 from llmkit.training.resume import Resumption, check_digests
 from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.signals import StopRequest
+from llmkit.training.token_ids import token_ids
 from llmkit.training.trainer import Trainer
 
 
@@ -109,8 +111,12 @@ def train(
     refuse_full_disk(run.path, checkpoint_bytes(model, optimizer, objective, best), recipe.train, step=done, kept=kept)
     progress = restore(resumption, model, optimizer, objective, best) if resumption is not None else None
     metrics = MetricsFile(run.path, progress.step if progress else 0)
+    device = next(model.parameters()).device
+    dtype = training_dtype(recipe.train.dtype, device)
+    meter = Meter(model, objective, recipe.train, device, dtype, seconds=metrics.seconds)
 
     def emit(event: Event) -> None:
+        event = meter(event)
         metrics(event)
         if best is not None:
             best.note(event, model)
@@ -150,14 +156,9 @@ def set_up(recipe: Recipe) -> torch.device:
 def model_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
     """The configuration of the recipe's model for this tokenizer, with the head its objective needs."""
     assert recipe.model is not None
-    return load_family(recipe.model.family).config_class(
-        **recipe.model.fields,
-        vocab_size=tokenizer.vocab_size,
-        head=head_for(recipe),
-        pad_id=tokenizer.pad_id,
-        bos_id=tokenizer.bos_id,
-        eos_id=tokenizer.eos_id,
-    )
+    config_class = load_family(recipe.model.family).config_class
+    known = {"vocab_size": tokenizer.vocab_size, "head": head_for(recipe), **token_ids(config_class, tokenizer)}
+    return config_class(**{**known, **recipe.model.fields})
 
 
 def head_for(recipe: Recipe) -> str:

@@ -29,7 +29,7 @@ def test_products_are_those_that_were_done_with_the_rows_they_had():
 
 def test_the_limit_of_a_product_is_that_of_the_fastest_way(monkeypatch):
     seconds = {"slow": 3.0, "fast": 1.0}
-    monkeypatch.setattr(limits, "_ways", lambda a, b, result: ["slow", "fast"])
+    monkeypatch.setattr(limits, "ways_to_multiply", lambda a, b, result: ["slow", "fast"])
     monkeypatch.setattr(limits, "best_of", lambda call, device: seconds[call])
     run = gemm_case({(8, 4, 4): 5}, torch.float32, "cpu", backward=True)
     assert run() == 5 * 3 * 1.0  # forward and both ones backward
@@ -41,7 +41,7 @@ def test_the_limit_of_a_product_is_that_of_the_fastest_way(monkeypatch):
 def test_every_way_gives_the_same_product(dtype):
     a, b = torch.randn(64, 32, dtype=dtype), torch.randn(32, 48, dtype=dtype)
     result = torch.zeros(64, 48, dtype=dtype)
-    for way in limits._ways(a, b, result):
+    for way in limits.ways_to_multiply(a, b, result):
         torch.testing.assert_close(way().float(), (a.float() @ b.float()), atol=0.1, rtol=0.1)
 
 
@@ -50,5 +50,5 @@ def test_what_our_linear_layer_uses_is_among_the_ways():
     from llmkit.nn import linear
 
     a, b, y = torch.randn(64, 32), torch.randn(32, 48), torch.zeros(64, 48)
-    assert len(limits._ways(a, b, y)) == (2 if hasattr(torch.ops.mkldnn, "_linear_pointwise") else 1)
-    assert not linear.onednn_pays() or len(limits._ways(a, b, y)) == 2
+    assert len(limits.ways_to_multiply(a, b, y)) == (2 if hasattr(torch.ops.mkldnn, "_linear_pointwise") else 1)
+    assert not linear.onednn_pays() or len(limits.ways_to_multiply(a, b, y)) == 2
