@@ -128,6 +128,9 @@ class ModelConfig:
 class EncoderDecoderConfig(ModelConfig):
     """Sizes of a model with two stacks: n_layers, n_heads and d_ff are the encoder's."""
 
+    # Which id outputs begin with where nothing else is said: the padding's, or the end token's.
+    BEGINS_WITH: ClassVar[str] = "pad_id"
+
     n_decoder_layers: int = setting(0, low=0, high=1024, help="blocks of the decoder; 0: as many as n_layers")
     n_decoder_heads: int = setting(0, low=0, high=1024, help="attention heads of the decoder; 0: as many as n_heads")
     d_decoder_ff: int = setting(0, low=0, high=2**20, help="feed-forward width of the decoder; 0: as d_ff")

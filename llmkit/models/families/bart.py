@@ -37,6 +37,7 @@ class BartConfig(BartLikeConfig):
     classifier_dropout: float = setting(0.0, low=0.0, high=1.0, help="dropout around the classifier's hidden layer")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
+    BEGINS_WITH: ClassVar[str] = "eos_id"
 
     def __post_init__(self) -> None:
         super().__post_init__()

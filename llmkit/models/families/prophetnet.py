@@ -48,6 +48,7 @@ class ProphetNetConfig(EncoderDecoderConfig):
     head: str = setting("seq2seq", help="what is computed from the hidden states")
 
     HEADS: ClassVar[tuple[str, ...]] = tuple(HEADS)
+    BEGINS_WITH: ClassVar[str] = "eos_id"  # in the published models, [SEP] on both sides
 
     def __post_init__(self) -> None:
         super().__post_init__()
