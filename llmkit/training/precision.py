@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from llmkit.nn.attention import Attention
-from llmkit.nn.kernels import Kernel, eager_attention, fused_attention
+from llmkit.nn.attention import AttentionPart
+from llmkit.nn.kernels import Kernel, fused_attention, stored_attention
 from llmkit.nn.masks import AttentionMask
 
 # Attention weights of a layer, over all examples and heads, that may be kept in memory for the backward pass.
-MOST_WEIGHTS = 2**22
+MOST_WEIGHTS = 2**24
 
 
 @contextmanager
@@ -21,13 +21,13 @@ def mixed_precision(model: nn.Module, device: torch.device, dtype: torch.dtype) 
     """Inside, `model` computes its linear layers in `dtype`; float32 changes nothing.
 
     On processors the fused kernel's backward pass is four times slower in bfloat16 (measured), which would eat all that
-    the linear layers gain. There short sequences take the sum spelled out, with its products in `dtype`, and long ones
+    the linear layers gain. There short sequences take `stored_attention`, with its products in `dtype`, and long ones
     the fused kernel in float32.
     """
     if dtype == torch.float32:
         yield
         return
-    layers = [m for m in model.modules() if isinstance(m, Attention)] if device.type == "cpu" else []
+    layers = [m for m in model.modules() if isinstance(m, AttentionPart)] if device.type == "cpu" else []
     before = [layer.kernel for layer in layers]
     for layer, kernel in zip(layers, before, strict=True):
         layer.kernel = on_processor(kernel)
@@ -44,9 +44,8 @@ def on_processor(kernel: Kernel) -> Kernel:
     exact = in_float32(kernel)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, *, scale: float, dropout: float) -> Tensor:
-        # Spelled out in bfloat16 it takes half the time of the fused kernel in float32 (128 tokens, heads of 64).
         fits = q.shape[:-1].numel() * k.shape[-2] <= MOST_WEIGHTS
-        return (eager_attention if fits else exact)(q, k, v, mask, scale=scale, dropout=dropout)
+        return (stored_attention if fits else exact)(q, k, v, mask, scale=scale, dropout=dropout)
 
     return attend if kernel is fused_attention else exact
 

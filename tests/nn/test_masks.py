@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmkit.nn.kernels import attention_weights, eager_attention, fused_attention
+from llmkit.nn.kernels import attention_weights, eager_attention, fused_attention, stored_attention
 from llmkit.nn.masks import AttentionMask, make_mask
 
 
@@ -74,6 +74,49 @@ def test_both_kernels_agree(kv_heads, queries, padded):
     eager = eager_attention(q, k, v, mask, scale=0.7, dropout=0.0)
     assert torch.allclose(fused, eager, atol=1e-6)
     assert fused.isfinite().all()
+
+
+@pytest.mark.parametrize("kv_heads", [1, 4])
+@pytest.mark.parametrize("kind", ["free", "causal", "padded", "biased"])
+def test_the_stored_kernel_and_its_backward_pass_agree(kind, kv_heads):
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, heads, 7, 8, requires_grad=True) for heads in (4, kv_heads, kv_heads)]
+    key_mask = torch.tensor([[1] * 7, [0, 0, 1, 1, 1, 1, 1]]) if kind == "padded" else None
+    score_bias = torch.randn(1, 4, 7, 7) if kind == "biased" else None
+    mask = make_mask(7, 7, causal=kind == "causal", key_mask=key_mask, score_bias=score_bias)
+    found = []
+    for kernel in (eager_attention, stored_attention):
+        out = kernel(*inputs, mask, scale=0.7, dropout=0.0)
+        found.append([out, *torch.autograd.grad(out.square().sum(), inputs)])
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(stored_attention(*inputs, mask, scale=0.7, dropout=0.0), found[1][0])
+
+
+def test_the_stored_kernel_hands_a_bias_that_learns_and_dropout_to_the_sum_spelled_out():
+    torch.manual_seed(0)
+    q = torch.randn(1, 2, 5, 8)
+    bias = torch.zeros(1, 2, 5, 5, requires_grad=True)
+    stored_attention(q, q, q, AttentionMask(bias=bias), scale=1.0, dropout=0.0).square().sum().backward()
+    assert bias.grad is not None
+    assert bias.grad.abs().max() > 0
+    ones = torch.ones_like(q)
+    dropped = stored_attention(q, q, ones, AttentionMask(), scale=1.0, dropout=0.5)
+    assert not torch.allclose(dropped, ones)
+
+
+def test_the_stored_kernel_keeps_its_products_and_weights_in_the_type_of_autocast():
+    torch.manual_seed(0)
+    q = torch.randn(1, 2, 5, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = stored_attention(q, q, q, AttentionMask(causal=True), scale=0.3, dropout=0.0)
+    exact = stored_attention(q, q, q, AttentionMask(causal=True), scale=0.3, dropout=0.0)
+    assert out.dtype is torch.bfloat16
+    assert {t.dtype for t in out.grad_fn.saved_tensors} == {torch.bfloat16}
+    rounded, precise = (torch.autograd.grad(y.float().square().sum(), q)[0] for y in (out, exact))
+    assert rounded.dtype is torch.float32
+    assert (rounded - precise).norm() < 0.02 * precise.norm()
 
 
 def test_half_precision_masks_do_not_overflow():

@@ -90,14 +90,14 @@ def test_only_sequences_whose_attention_weights_fit_are_spelled_out(model, monke
 
         monkeypatch.setattr(precision, name, call)
 
-    watched("eager_attention")
+    watched("stored_attention")
     watched("fused_attention")
     kernel = precision.on_processor(precision.fused_attention)
     monkeypatch.setattr(precision, "MOST_WEIGHTS", 2 * 3 * 4 * 4)
     for tokens in (4, 5):
         q = torch.randn(2, 3, tokens, 8).bfloat16()
         kernel(q, q, q, FREE, scale=1.0, dropout=0.0)
-    assert called == [("eager_attention", torch.bfloat16), ("fused_attention", torch.float32)]
+    assert called == [("stored_attention", torch.bfloat16), ("fused_attention", torch.float32)]
 
 
 def test_auto_is_what_the_hardware_multiplies():
