@@ -25,3 +25,7 @@ Set = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", metavar="N")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="DEVICE")]
+Size = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--size", help="mini, small, base or parameters (30M): scales the whole recipe.", metavar="SIZE"),
+]

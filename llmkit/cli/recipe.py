@@ -10,7 +10,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from llmkit.cli.help import PlainCommand, command_group
-from llmkit.cli.options import Json, Set
+from llmkit.cli.options import Json, Set, Size
 
 app = command_group(
     """List, show and validate recipes; describe their keys.
@@ -51,24 +51,26 @@ def ls(as_json: Json = False) -> None:
 def show(
     recipe: Recipe,
     overrides: Set = None,
+    size: Size = None,
     resolved: Annotated[bool, typer.Option("--resolved", help="Every value in effect, defaults included.")] = False,
     origin: Annotated[bool, typer.Option("--origin", help="Like --resolved, and where each value comes from.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print a recipe: its commented source, or with --set, --resolved or --origin every value in effect.
+    """Print a recipe: its commented source, or with --set, --size, --resolved or --origin every value in effect.
 
     \b
     llmkit recipe show bert-mini > my.yaml              a copy to edit
     llmkit recipe show my.yaml --origin                 what will be used, and why
     llmkit recipe show bert-mini --set train.lr=3e-4    every value in effect
+    llmkit recipe show bert-mini --size 30M --origin    what one dial sets
     """
     from llmkit.recipe.load import load_recipe, read_source
     from llmkit.recipe.resolved import flatten, to_yaml
 
-    if not (resolved or origin or overrides or as_json):
+    if not (resolved or origin or overrides or size or as_json):
         _print_text(read_source(recipe))
         return
-    loaded = load_recipe(recipe, overrides or [])
+    loaded = load_recipe(recipe, overrides or [], size=size)
     if not as_json:
         _print_text(to_yaml(loaded, with_origins=origin))
         return

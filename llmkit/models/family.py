@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmkit.models.config import ModelConfig
 from llmkit.models.hf_config import Fixed, HfConfig, Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.two_towers import AnyModel
@@ -40,6 +41,7 @@ class Family:
 
     name: the file's name, which is the model_type in config.json with '-' written as '_'.
     objective: what it is pretrained to do, in a few words. positions: how it knows the order of tokens, in a word.
+    sizing: what its number of parameters follows from.
     heads: our head names -> the class that transformers gives them; the first is what the family is pretrained with.
     old_classes: names that old files give to such classes -> our head.
     head_if_silent: the head of a config.json without `architectures`; by default the first.
@@ -58,6 +60,7 @@ class Family:
     objective: str
     positions: str
     config_class: type[ModelConfig]
+    sizing: Sizing = field(default_factory=Sizing)
     heads: Mapping[str, str]
     old_classes: Mapping[str, str] = field(default_factory=dict)
     head_if_silent: str = ""

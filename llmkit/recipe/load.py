@@ -15,6 +15,7 @@ from llmkit.recipe.guess import guess_key
 from llmkit.recipe.keys import REQUIRED, Spec, all_specs, model_settings, section_specs, top_specs
 from llmkit.recipe.problems import MOST_SHOWN, Report, Spot
 from llmkit.recipe.safe_yaml import MAX_BYTES, Node, read_yaml, split_lines
+from llmkit.recipe.scaling import SIZED, parse_size, scale
 from llmkit.recipe.schema import SECTIONS, Recipe
 from llmkit.recipe.shipped import builtin_dir
 from llmkit.recipe.values import Wrong, check_value, flag_node
@@ -30,14 +31,16 @@ class Given:
     flag: str | None = None
 
 
-def load_recipe(path_or_name: str, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(path_or_name: str, overrides: Iterable[str] = (), *, size: str | None = None) -> Recipe:
     """The recipe in a file, or a built-in one by name, with `key=value` overrides applied; later ones win.
+
+    size: "small" or "30M", the dial of llmkit.recipe.scaling: above what the file says, below the overrides.
 
     Raises UsageError when there is no such recipe and RecipeProblems, naming every line at fault, when it is wrong.
     """
     path = find_recipe(path_or_name)
     label = path.name if path.parent == Path(builtin_dir()) else path_or_name
-    return parse_recipe(_read(path, label), label, overrides)
+    return parse_recipe(_read(path, label), label, overrides, size=size)
 
 
 def read_source(path_or_name: str) -> str:
@@ -45,7 +48,7 @@ def read_source(path_or_name: str) -> str:
     return _read(find_recipe(path_or_name), path_or_name)
 
 
-def parse_recipe(text: str, source: str, overrides: Iterable[str] = ()) -> Recipe:
+def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), *, size: str | None = None) -> Recipe:
     """The recipe that `text` holds; `source` is the name that messages give it."""
     report = Report(source, split_lines(text))
     root = read_yaml(text, report)
@@ -59,12 +62,17 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = ()) -> Recip
     given, sections = _flatten(root, report)
     _apply(overrides, given, report)
     sections |= {path.partition(".")[0] for path in given if "." in path}
-    draft = Draft(source, report, sections, explicit=set(given), places={p: (g.at, g.flag) for p, g in given.items()})
+    places = {p: (g.at, g.flag) for p, g in given.items()}
+    draft = Draft(source, report, sections, explicit=set(given), places=places)
     if not given and not sections and not report.problems:
         report.add("missing", "there is nothing in this recipe", fix="start from one: llmkit recipe show bert-mini")
         report.stop_if_any()
     specs = _specs_for(given, sections, draft)
+    if size is not None:
+        draft.guessed |= set(SIZED)  # found below, so not missing
     _fill(draft, given, specs)
+    if size is not None:
+        _turn_dial(draft, size, places)
     check_together(draft)
     report.stop_if_any()
     return _build(draft, specs, source)
@@ -181,6 +189,23 @@ def _checked(draft: Draft, item: Given, spec: Spec) -> Any:
         return None
     draft.values[spec.path] = value
     return value
+
+
+def _turn_dial(draft: Draft, size: str, places: dict[str, tuple[Spot | None, str | None]]) -> None:
+    """Put what `--size` means into the draft, unless what it depends on is wrong already."""
+    target = parse_size(size)
+    if "model" not in draft.sections:
+        draft.report.add("flag", "`--size` has no use: the checkpoint has its size", fix="leave out --size")
+        return
+    if draft.report.problems or "model.family" not in draft.values:
+        return
+    flagged = {path for path, (_, flag) in places.items() if flag}
+    found = scale(target, draft.values, given=draft.explicit - flagged, fixed=flagged).values
+    for path, value in found.items():
+        if path not in flagged and (path in SIZED or path.startswith("train.") or value != draft.values.get(path)):
+            draft.values[path] = value
+            draft.explicit.add(path)
+            places[path] = (None, f"--size {size}")
 
 
 def _unknown(draft: Draft, path: str, item: Given, specs: dict[str, Spec]) -> None:

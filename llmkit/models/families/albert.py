@@ -14,6 +14,7 @@ from llmkit.models.bert_names import KEYS, BertLikeConfig, embedding_rules, outp
 from llmkit.models.config import ACTIVATIONS, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Fixed, HfConfig, Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -175,6 +176,7 @@ FAMILY = Family(
     peculiar="one block run at every depth, narrow embeddings, masked words and the order of sentences",
     objective="masked tokens, sentence order",
     positions="learned",
+    sizing=Sizing(norm_after=True, layers=12),
     config_class=AlbertConfig,
     heads=HEADS,
     head_if_silent="masked_lm",

@@ -15,6 +15,7 @@ from llmkit.models.bart_names import KEYS, BartLikeConfig, lm_head_rules, other_
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.two_towers import EncoderDecoderModel
@@ -159,6 +160,7 @@ FAMILY = Family(
     peculiar="post-norm encoder and decoder with learned positions and a norm after the embeddings",
     objective="denoising",
     positions="learned",
+    sizing=Sizing(norm_after=True),
     config_class=BartConfig,
     heads=HEADS,
     keys=KEYS

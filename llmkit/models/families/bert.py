@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, embedding_rules, output_layer_rules
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -132,6 +133,7 @@ FAMILY = Family(
     peculiar="post-norm encoder with segment embeddings, masked words and next-sentence prediction",
     objective="masked tokens, next sentence",
     positions="learned",
+    sizing=Sizing(norm_after=True),
     config_class=BertConfig,
     heads=HEADS,
     head_if_silent="masked_lm",

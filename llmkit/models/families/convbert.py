@@ -15,6 +15,7 @@ from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, e
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -158,6 +159,10 @@ def weight_rules(c: ConvBertConfig) -> list[Rule | Ignore]:
     return [*under("convbert.", base, write=c.head != "backbone"), *on_top[c.head]]
 
 
+def saved_by_groups(c: ConvBertConfig) -> float:
+    return c.n_layers * 2 * c.d_model * c.d_ff * (1 / c.n_groups - 1)
+
+
 FAMILY = Family(
     name="convbert",
     kind=Kind.ENCODER,
@@ -166,6 +171,7 @@ FAMILY = Family(
     peculiar="BERT whose heads attend with one half and convolve with the other, kernels made from spans of tokens",
     objective="masked tokens, replaced tokens",
     positions="learned",
+    sizing=Sizing(norm_after=True, extra_attention=-0.5, more=saved_by_groups),
     config_class=ConvBertConfig,
     heads=HEADS,
     keys=KEYS

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -156,6 +157,7 @@ FAMILY = Family(
     peculiar="half a BERT without segments or pooler, distilled from a whole one",
     objective="masked tokens, the teacher's scores and hidden states",
     positions="learned",
+    sizing=Sizing(norm_after=True),
     config_class=DistilBertConfig,
     heads=HEADS,
     keys=KEYS,

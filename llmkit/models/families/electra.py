@@ -14,6 +14,7 @@ from llmkit.models.bert_names import FIXED, KEYS, BertLikeConfig, block_rules, e
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -128,6 +129,7 @@ FAMILY = Family(
     peculiar="a discriminator that tells replaced tokens from original ones, and the generator that replaces them",
     objective="replaced tokens; masked tokens for the generator",
     positions="learned",
+    sizing=Sizing(norm_after=True),
     config_class=ElectraConfig,
     heads=HEADS,
     keys=KEYS

@@ -14,6 +14,7 @@ from llmkit.errors import UsageError
 from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.funnel_names import KEYS, layer_rules, more_from_hf, more_to_hf
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -169,6 +170,10 @@ def weight_rules(c: FunnelConfig) -> list[Rule | Ignore]:
     return [*under("funnel.", base, write=c.head not in ("backbone", "base")), *heads.get(c.head, [])]
 
 
+def resumed_layers(c: FunnelConfig) -> float:
+    return c.n_decoder_layers * c.d_model * (5 * c.n_heads * c.head_dim + 2 * c.d_ff)
+
+
 FAMILY = Family(
     name="funnel",
     kind=Kind.ENCODER,
@@ -177,6 +182,7 @@ FAMILY = Family(
     peculiar="encoder that pools the text between its blocks and upsamples it at the end, with relative scores",
     objective="replaced tokens",
     positions="relative",
+    sizing=Sizing(norm_after=True, extra_attention=1, more=resumed_layers),
     config_class=FunnelConfig,
     heads=HEADS,
     keys=KEYS,

@@ -17,6 +17,7 @@ from llmkit.models.decoder_heads import decoder_head_rules, decoder_model
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Fixed, HfConfig, Key
 from llmkit.models.llama_names import LlamaLikeConfig, more_to_hf
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import DecoderModel
@@ -136,6 +137,7 @@ FAMILY = Family(
     peculiar="LLaMA's wiring with wide heads, a gated GELU and a scaled, tied embedding",
     objective="next token",
     positions="rotary",
+    sizing=Sizing(has_gate=True),
     config_class=GemmaConfig,
     heads=HEADS,
     keys=KEYS,

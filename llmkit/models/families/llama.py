@@ -16,6 +16,7 @@ from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Key
 from llmkit.models.llama_names import FIXED, LlamaLikeConfig, base_rules, gated_rules, more_from_hf, more_to_hf
 from llmkit.models.llama_names import KEYS as SHARED_KEYS
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import DecoderModel
@@ -105,6 +106,7 @@ FAMILY = Family(
     peculiar="pre-norm decoder with RMSNorm, rotary positions, gated feed-forward and grouped queries",
     objective="next token",
     positions="rotary",
+    sizing=Sizing(has_gate=True),
     config_class=LlamaConfig,
     heads=HEADS,
     keys=KEYS,

@@ -18,6 +18,7 @@ from llmkit.models.families.roberta import more_from_hf as positions_from_hf
 from llmkit.models.families.roberta import more_to_hf as positions_to_hf
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.local_shells import Globals, LocalEncoder
@@ -163,6 +164,7 @@ FAMILY = Family(
     peculiar="RoBERTa whose tokens see a window around themselves, and a few global tokens everything",
     objective="masked tokens",
     positions="learned",
+    sizing=Sizing(norm_after=True, extra_attention=3),
     config_class=LongformerConfig,
     heads=HEADS,
     keys=KEYS | {"sep_id": Key("sep_token_id", 2)},

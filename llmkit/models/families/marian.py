@@ -23,6 +23,7 @@ from llmkit.models.bart_names import (
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.two_towers import EncoderDecoderModel
@@ -145,6 +146,7 @@ FAMILY = Family(
     peculiar="post-norm encoder and decoder with cross-attention, sinusoidal positions and shared embeddings",
     objective="translation",
     positions="sinusoidal",
+    sizing=Sizing(norm_after=True),
     config_class=MarianConfig,
     heads=HEADS,
     keys=KEYS

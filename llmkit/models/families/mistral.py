@@ -16,6 +16,7 @@ from llmkit.models.decoder_heads import decoder_head_rules, decoder_model
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
 from llmkit.models.llama_names import LlamaLikeConfig, more_to_hf
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import DecoderModel
@@ -112,6 +113,7 @@ FAMILY = Family(
     peculiar="LLaMA with attention in a sliding window",
     objective="next token",
     positions="rotary",
+    sizing=Sizing(has_gate=True),
     config_class=MistralConfig,
     heads=HEADS,
     keys=KEYS,

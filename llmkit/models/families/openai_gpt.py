@@ -15,6 +15,7 @@ from llmkit.models.config import ModelConfig, setting
 from llmkit.models.decoder_heads import decoder_head_rules, decoder_model
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import DecoderModel
@@ -134,6 +135,7 @@ FAMILY = Family(
     peculiar="post-norm decoder with learned positions, no norm at the top and a tied output layer",
     objective="next token",
     positions="learned",
+    sizing=Sizing(norm_after=True),
     config_class=OpenAiGptConfig,
     heads=HEADS,
     keys=KEYS,

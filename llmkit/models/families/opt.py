@@ -15,6 +15,7 @@ from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
 from llmkit.models.decoder_heads import decoder_head_rules, decoder_model
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import DecoderModel
@@ -148,6 +149,7 @@ FAMILY = Family(
     peculiar="pre-norm decoder with ReLU and learned positions counted from the attention mask",
     objective="next token",
     positions="learned",
+    sizing=Sizing(embed_projections=2, wide_positions=True),
     config_class=OptConfig,
     heads=HEADS,
     keys=KEYS,

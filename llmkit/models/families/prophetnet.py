@@ -20,6 +20,7 @@ from llmkit.models.config import EncoderDecoderConfig, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Fixed, HfConfig
 from llmkit.models.prophetnet_names import KEYS, tower_rules
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.ngram_shells import NgramModel
@@ -163,6 +164,10 @@ def weight_rules(c: ProphetNetConfig) -> list[Rule | Ignore]:
     return [*under("prophetnet.", base, write=c.head != "backbone"), *on_top]
 
 
+def scores_by_distance(c: ProphetNetConfig) -> float:
+    return c.n_decoder_layers * c.n_buckets * c.n_decoder_heads * c.d_model
+
+
 FAMILY = Family(
     name="prophetnet",
     kind=Kind.ENCODER_DECODER,
@@ -171,6 +176,7 @@ FAMILY = Family(
     peculiar="post-norm encoder and decoder that foretells the next n tokens in streams of their own",
     objective="next n tokens",
     positions="learned and relative",
+    sizing=Sizing(norm_after=True, more=scores_by_distance),
     config_class=ProphetNetConfig,
     heads=HEADS,
     keys=KEYS,

@@ -15,6 +15,7 @@ from llmkit.errors import UsageError
 from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.reformer_names import KEYS, block_rules, head_rules, more_from_hf, more_to_hf
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -179,6 +180,13 @@ def weight_rules(c: ReformerConfig) -> list[Rule | Ignore]:
     return [*under("reformer.", block_rules(c), write=c.head != "backbone"), *head_rules(c)]
 
 
+def grid_and_wide_output(c: ReformerConfig) -> float:
+    """The output layer reads both streams, so it is twice as wide as the embeddings."""
+    rows, columns = c.axial_shape
+    grid = rows * c.axial_widths[0] + columns * c.axial_widths[1] if c.axial else c.max_seq_len * c.d_model
+    return c.vocab_size * c.d_model + grid
+
+
 FAMILY = Family(
     name="reformer",
     kind=Kind.ENCODER,
@@ -187,6 +195,7 @@ FAMILY = Family(
     peculiar="attention among neighbours and among tokens of one hash, reversible residual streams, axial positions",
     objective="next token",
     positions="axial",
+    sizing=Sizing(extra_attention=-0.5, has_transform=False, more=grid_and_wide_output, layer_step=2),
     config_class=ReformerConfig,
     heads=HEADS,
     keys=KEYS,

@@ -23,6 +23,7 @@ from llmkit.models.bert_names import (
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
@@ -164,6 +165,7 @@ FAMILY = Family(
     peculiar="BERT without sentence pairs, with masks drawn anew at every pass and positions that skip padding",
     objective="masked tokens",
     positions="learned",
+    sizing=Sizing(norm_after=True),
     config_class=RobertaConfig,
     heads=HEADS,
     keys=KEYS | {"vocab_size": Key("vocab_size", 50265)},

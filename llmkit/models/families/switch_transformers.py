@@ -15,6 +15,7 @@ from llmkit.models import t5_names
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
+from llmkit.models.sizing import Sizing
 from llmkit.models.t5_names import ENCODER_ONLY, FIXED, TOKEN_IDS, T5LikeConfig, table_rules, tower_rules, unread
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ FAMILY = Family(
     peculiar="T5 with experts in place of every few feed-forward layers, one for each token, as far as there is room",
     objective="span corruption",
     positions="relative bias",
+    sizing=Sizing(layer_step=2),
     config_class=SwitchConfig,
     heads=HEADS,
     keys=KEYS,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmkit.models.config import setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import HfConfig, Key
+from llmkit.models.sizing import Sizing
 from llmkit.models.t5_names import (
     ENCODER_ONLY,
     FIXED,
@@ -133,6 +134,7 @@ FAMILY = Family(
     peculiar="pre-norm encoder and decoder without biases, bucketed relative positions shared by the layers",
     objective="span corruption",
     positions="relative bias",
+    sizing=Sizing(untied_tables=2),
     config_class=T5Config,
     heads=HEADS,
     old_classes={"T5WithLMHeadModel": "seq2seq"},

@@ -15,6 +15,7 @@ from llmkit.models.config import ACTIVATIONS, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Fixed, Key
 from llmkit.models.relative_names import RelativeConfig
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.relative_shells import RecurrentDecoder
@@ -151,6 +152,7 @@ FAMILY = Family(
     peculiar="post-norm decoder with relative positions and a memory of earlier segments",
     objective="next token",
     positions="relative",
+    sizing=Sizing(norm_after=True, extra_attention=1),
     config_class=TransformerXlConfig,
     heads=HEADS,
     keys=KEYS,

@@ -14,6 +14,7 @@ from llmkit.errors import UsageError
 from llmkit.models.config import ACTIVATIONS, ModelConfig, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Fixed, HfConfig, Key
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.multilingual_shells import MultilingualEncoder
@@ -183,6 +184,7 @@ FAMILY = Family(
     peculiar="post-norm encoder for many languages, with a vector for the language of each token",
     objective="masked tokens, also in pairs of translations; next token",
     positions="learned",
+    sizing=Sizing(norm_after=True, has_transform=False),
     config_class=XlmConfig,
     heads=HEADS,
     keys=KEYS,

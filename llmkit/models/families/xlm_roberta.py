@@ -12,6 +12,7 @@ from typing import ClassVar
 from llmkit.models.bert_names import FIXED, KEYS
 from llmkit.models.families import roberta
 from llmkit.models.family import Family, Kind
+from llmkit.models.sizing import Sizing
 
 HEADS = {ours: theirs.replace("Roberta", "XLMRoberta") for ours, theirs in roberta.HEADS.items()}
 
@@ -32,6 +33,7 @@ FAMILY = Family(
     peculiar="RoBERTa with one vocabulary for a hundred languages",
     objective="masked tokens",
     positions="learned",
+    sizing=Sizing(norm_after=True),
     config_class=XlmRobertaConfig,
     heads=HEADS,
     keys=KEYS,

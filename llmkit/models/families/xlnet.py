@@ -14,6 +14,7 @@ from llmkit.models.config import ACTIVATIONS, setting
 from llmkit.models.family import Family, Kind
 from llmkit.models.hf_config import Fixed, HfConfig, Key
 from llmkit.models.relative_names import RelativeConfig
+from llmkit.models.sizing import Sizing
 
 if TYPE_CHECKING:
     from llmkit.models.relative_shells import TwoStreamModel
@@ -188,6 +189,7 @@ FAMILY = Family(
     peculiar="post-norm encoder with two streams, relative positions and a memory of earlier segments",
     objective="permuted tokens",
     positions="relative",
+    sizing=Sizing(norm_after=True, extra_attention=1, has_transform=False),
     config_class=XlnetConfig,
     heads=HEADS,
     keys=KEYS,
