@@ -17,7 +17,13 @@ class ChunkedModel(EncoderModel):
     """
 
     def _context(
-        self, x: Tensor, positions: Tensor, key_positions: Tensor, attention_mask: Tensor | None, cache: Cache
+        self,
+        x: Tensor,
+        positions: Tensor,
+        key_positions: Tensor,
+        attention_mask: Tensor | None,
+        cache: Cache,
+        **sight: Tensor,
     ) -> Context:
         return Context(
             AttentionMask(None, self.is_causal),

@@ -43,7 +43,13 @@ class LeftToRightMultilingual(MultilingualEncoder):
     is_causal = True
 
     def _context(
-        self, x: Tensor, positions: Tensor, key_positions: Tensor, attention_mask: Tensor | None, cache: Cache
+        self,
+        x: Tensor,
+        positions: Tensor,
+        key_positions: Tensor,
+        attention_mask: Tensor | None,
+        cache: Cache,
+        **sight: Tensor,
     ) -> Context:
         context = super()._context(x, positions, key_positions, None, cache)
         context.key_mask = attention_mask

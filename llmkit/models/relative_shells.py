@@ -29,6 +29,8 @@ class RecurrentDecoder(DecoderModel):
     while the weights stand still.
     """
 
+    limits_sight = False
+
     def __init__(
         self,
         config: ModelConfig,
@@ -55,9 +57,13 @@ class RecurrentDecoder(DecoderModel):
         position_ids: Tensor | None = None,
         cache: KVCache | SegmentMemory | None = None,
         memory: Memory | None = None,
+        documents: Tensor | None = None,
+        prefix: Tensor | None = None,
     ) -> Tensor:
         """As `Tower.encode`; cache also takes the memory of earlier segments. Of position_ids only differences count,
-        and without them, tokens stand in a row, which is faster."""
+        and without them, tokens stand in a row, which is faster. documents and prefix are a UsageError."""
+        if documents is not None or prefix is not None:
+            raise UsageError("a model with a memory cannot keep documents apart, nor see a beginning both ways")
         kept: Cache = NO_CACHE if cache is None else cache
         past, queries = kept.length, input_ids.shape[1]
         self._check(input_ids, attention_mask, past)

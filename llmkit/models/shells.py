@@ -15,7 +15,7 @@ from llmkit.nn.capture import Site
 from llmkit.nn.context import Context, Memory
 from llmkit.nn.embeddings import Embeddings
 from llmkit.nn.heads import every_token
-from llmkit.nn.masks import make_mask
+from llmkit.nn.masks import make_mask, places_in_documents
 from llmkit.nn.positions import NoRotary, Rotary
 from llmkit.nn.score_bias import NoBias
 from llmkit.nn.wiring import Stack
@@ -80,6 +80,19 @@ class Tower(nn.Module):
         (batch, past + seq) with a cache, 1 where a token may be attended. memory: what cross-attention reads.
         Raises UsageError for a text longer than the positions or the cache can hold.
         """
+        return self._read(input_ids, attention_mask, token_type_ids, position_ids, cache, memory)
+
+    def _read(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        cache: KVCache | None,
+        memory: Memory | None,
+        **sight: Tensor,
+    ) -> Tensor:
+        """What `encode` does; sight: as `make_mask` takes it."""
         kept: Cache = NO_CACHE if cache is None else cache
         past = kept.length
         self._check(input_ids, attention_mask, past)
@@ -87,16 +100,22 @@ class Tower(nn.Module):
             position_ids = self.embeddings.places(input_ids, attention_mask, past)
         key_positions = kept.extend_positions(position_ids)
         x = self.embeddings(input_ids, position_ids, token_type_ids)
-        context = self._context(x, position_ids, key_positions, attention_mask, kept)
+        context = self._context(x, position_ids, key_positions, attention_mask, kept, **sight)
         context.segments, context.memory = token_type_ids, memory
         hidden: Tensor = self.stack(x, context)
         kept.advance(input_ids.shape[1])
         return hidden
 
     def _context(
-        self, x: Tensor, positions: Tensor, key_positions: Tensor, attention_mask: Tensor | None, cache: Cache
+        self,
+        x: Tensor,
+        positions: Tensor,
+        key_positions: Tensor,
+        attention_mask: Tensor | None,
+        cache: Cache,
+        **sight: Tensor,
     ) -> Context:
-        """What all layers share; towers with an attention of their own replace it."""
+        """What all layers share; towers with an attention of their own replace it. sight: as `make_mask` takes it."""
         queries, keys = x.shape[1], cache.held + x.shape[1]
         key_mask = None if attention_mask is None else attention_mask[:, -keys:]
         mask = make_mask(
@@ -105,6 +124,7 @@ class Tower(nn.Module):
             causal=self.is_causal,
             window=self.window,
             key_mask=key_mask,
+            **sight,
             score_bias=self.score_bias(positions, key_positions, x.dtype),
             dtype=x.dtype,
             device=x.device,
@@ -212,9 +232,39 @@ class EncoderModel(Model):
 
 
 class DecoderModel(Model):
-    """Every token sees itself and those before it; earlier keys and values can be cached."""
+    """Every token sees itself and those before it; earlier keys and values can be cached.
+
+    limits_sight: whether it can be told, by `documents` and `prefix`, to see less or more than that.
+    """
 
     is_causal = True
+    limits_sight = True
+
+    def encode(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        position_ids: Tensor | None = None,
+        cache: KVCache | None = None,
+        memory: Memory | None = None,
+        documents: Tensor | None = None,
+        prefix: Tensor | None = None,
+    ) -> Tensor:
+        """As `Tower.encode`.
+
+        documents: (batch, seq), the number of each token's document where several are packed into a row; they see
+        nothing of each other, and positions begin anew in each. prefix: (batch,), how many tokens at the beginning of
+        each row are seen both ways. Both are for the beginning of a text: with a cache, for an empty one.
+        """
+        if documents is None and prefix is None:
+            return self._read(input_ids, attention_mask, token_type_ids, position_ids, cache, memory)
+        assert cache is None or cache.length == 0, "what the cache holds was read without them"
+        sight = {n: t for n, t in (("documents", documents), ("prefix", prefix)) if t is not None}
+        if position_ids is None and documents is not None:
+            position_ids = places_in_documents(documents)
+        return self._read(input_ids, attention_mask, token_type_ids, position_ids, cache, memory, **sight)
 
     def new_cache(self, batch_size: int, max_len: int) -> KVCache:
         """An empty cache for `batch_size` rows of at most `max_len` tokens."""

@@ -30,6 +30,8 @@ def make_mask(
     causal: bool,
     window: int | None = None,
     key_mask: Tensor | None = None,
+    documents: Tensor | None = None,
+    prefix: Tensor | None = None,
     score_bias: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
@@ -38,6 +40,8 @@ def make_mask(
 
     window: with causal, how many tokens a query sees, itself included (Mistral); None: all before it.
     key_mask: (batch, keys), nonzero where a key may be attended; None: everywhere.
+    documents: (batch, keys), a number for each document in a row: tokens see their own document only; None: all is one.
+    prefix: (batch,), with causal, how many keys at the beginning of a row are seen from before them too; None: none.
     score_bias: broadcastable to (batch, heads, queries, keys), added to the scores (ALiBi, relative positions).
 
     A query that may see nothing (left padding) sees everything instead: its output is never used, but must not be NaN,
@@ -46,7 +50,8 @@ def make_mask(
     # One query at the end of the keys sees all of them.
     hides_future = causal and queries > 1
     hides_past = causal and window is not None and keys > window
-    if key_mask is None and score_bias is None and not hides_past:
+    is_plain = key_mask is None and documents is None and prefix is None
+    if is_plain and score_bias is None and not hides_past:
         if not hides_future:
             return FREE
         # The fused kernel aligns its causal flag to the top-left corner: wrong as soon as a cache makes keys longer.
@@ -55,8 +60,13 @@ def make_mask(
     allowed: Tensor | None = None
     if hides_future or hides_past:
         allowed = causal_pattern(queries, keys, device)
+        if prefix is not None:
+            allowed = allowed | (torch.arange(keys, device=device) < prefix[:, None])[:, None, None, :]
         if hides_past and window is not None:
             allowed = allowed.triu(keys - queries - window + 1)
+    if documents is not None:
+        together = (documents[:, keys - queries :, None] == documents[:, None, :])[:, None]
+        allowed = together if allowed is None else allowed & together
     if key_mask is not None:
         padding = key_mask.to(torch.bool)[:, None, None, :]
         allowed = padding if allowed is None else allowed & padding
@@ -74,3 +84,10 @@ def make_mask(
 def causal_pattern(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
     """(queries, keys) booleans, true where key <= query; the queries are the last of the keys."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+def places_in_documents(documents: Tensor) -> Tensor:
+    """(batch, seq) numbers of documents side by side -> each token's place in its own document, from 0."""
+    places = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    begins = torch.nn.functional.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
+    return places - (places * begins).cummax(1).values

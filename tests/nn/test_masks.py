@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from llmkit.nn.kernels import attention_weights, eager_attention, fused_attention, stored_attention
-from llmkit.nn.masks import AttentionMask, make_mask
+from llmkit.nn.masks import AttentionMask, make_mask, places_in_documents
 
 
 def visible(mask, queries, keys):
@@ -125,3 +125,23 @@ def test_half_precision_masks_do_not_overflow():
     q = torch.full((1, 1, 4, 2), 200.0, dtype=torch.float16)
     out = fused_attention(q, q.repeat(1, 1, 2, 1)[:, :, :6], torch.ones(1, 1, 6, 2).half(), mask, scale=1, dropout=0)
     assert out.isfinite().all()
+
+
+def test_documents_are_blocks_along_the_diagonal_and_padding_still_hides():
+    documents = torch.tensor([[0, 0, 1, 1, 2], [5, 5, 5, 5, 4]])
+    key_mask = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
+    expected = allowed(5, 5, True, key_mask) & (documents[:, :, None] == documents[:, None, :])
+    got = visible(make_mask(5, 5, causal=True, documents=documents, key_mask=key_mask), 5, 5)
+    seeing = expected.any(-1)
+    assert torch.equal(got[seeing], expected[seeing])
+    assert places_in_documents(documents).tolist() == [[0, 1, 0, 1, 0], [0, 1, 2, 3, 0]]
+
+
+def test_a_prefix_opens_its_own_part_of_the_future():
+    expected = allowed(5, 5, True)
+    expected[0, :3, :3] = True
+    prefix = torch.tensor([3, 1])
+    assert torch.equal(visible(make_mask(5, 5, causal=True, prefix=prefix), 5, 5), expected)
+    apart = torch.tensor([[0, 0, 1, 1, 1]] * 2)
+    expected &= apart[:, :, None] == apart[:, None, :]
+    assert torch.equal(visible(make_mask(5, 5, causal=True, prefix=prefix, documents=apart), 5, 5), expected)
