@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmkit.units import count, percent, size
+from llmkit.units import clock, count, percent, size
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,7 @@ def test_sizes_are_decimal():
 
 def test_a_share_that_is_not_zero_never_reads_zero():
     assert [percent(share) for share in (0.0, 1e-9, 0.034, 0.394, 1.0)] == ["0%", "<0.1%", "3.4%", "39%", "100%"]
+
+
+def test_clocks_read_as_minutes_and_hours():
+    assert [clock(7), clock(750), clock(11100)] == ["0:07", "12:30", "3:05:00"]

@@ -228,10 +228,9 @@ def _draw(histories: Sequence[History], x: str, y: str, out: Output) -> None:
 def _legend(histories: Sequence[History], signs: Sequence[Any], x: str, y: str, out: Output) -> None:
     from rich.text import Text
 
-    from llmkit.render.curves import clock
     from llmkit.render.safe_text import safe_line
     from llmkit.render.table import Column
-    from llmkit.units import count
+    from llmkit.units import clock, count
 
     right: Callable[[str, int], Column] = lambda title, keep: Column(title, is_right=True, keep=keep)
     columns = [

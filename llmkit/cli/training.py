@@ -68,6 +68,21 @@ class Talk:
             else:
                 self.listeners.append(self.lines)
 
+    def recall(self, directory: Path, step: int) -> None:
+        """Let the panel begin with what earlier sessions of the run learned until `step`."""
+        if self.panel is None:
+            return
+        from llmkit.errors import LlmkitError
+        from llmkit.training.history import read_histories
+
+        with contextlib.suppress(LlmkitError):  # a run without its log goes on all the same
+            for history in read_histories(directory)[:1]:
+                train, scored = (
+                    [(p.step, p.values["loss"]) for p in part if "loss" in p.values and p.step <= step]
+                    for part in (history.points, history.validation)
+                )
+                self.panel.recall(train, scored, [s for s in history.stages if s <= step])
+
     def say(self, line: str) -> None:
         """One line of talk on stderr."""
         if not self.quiet and not self.as_json:

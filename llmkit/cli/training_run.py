@@ -54,6 +54,8 @@ def carry_out(
             say_finished(resumption, directory.path, talk)
             put_result(directory.path, resumption.step, talk)
             return
+        if resumption is not None:
+            talk.recall(directory.path, resumption.step)
         if recipe.train.device not in ("auto", "cpu"):
             from llmkit.training.device import choose_device
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.units import count
+from llmkit.units import clock, count
 
 Points = Sequence[tuple[float, float]]
 Array = NDArray[np.float64]
@@ -43,13 +43,6 @@ class Axis:
     def share(self, value: Array | float) -> Array:
         """Where `value` lies, 0 at the low end and 1 at the high one."""
         return (np.asarray(value, dtype=np.float64) - self.low) / (self.high - self.low)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 0:07, 12:30 or 3:05:00."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def smoothed(curve: Curve, *, most: int = 2000) -> list[tuple[Array, Array]]:

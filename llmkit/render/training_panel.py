@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TextIO
 
@@ -14,19 +14,22 @@ from rich.table import Table
 from rich.text import Text
 
 from llmkit.render.bars import bar
-from llmkit.render.console import make_console, width
+from llmkit.render.console import make_console, wants_color, width
 from llmkit.render.lines import Field, fitting, wrapped
+from llmkit.render.loss_curve import LossCurve
 from llmkit.render.safe_text import safe_line, safe_text
-from llmkit.units import count, size
+from llmkit.units import clock, count, size
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_CELLS = 40
-# Seconds between two drawings: drawing costs milliseconds that training could use.
-PACE = 0.2
+# Seconds between two drawings, and the most that drawing may take of the time: training could use it.
+PACE, SHARE = 0.2, 0.01
+# The curve is at most so high, and is left to a sparkline where there is room for less; the facts take the other lines.
+_MOST_ROWS, _FEWEST_ROWS, _FACTS, _FEWEST_COLUMNS = 9, 4, 11, 40
 _LABEL, _GAP = 8, 2  # columns of the names of the facts, and between fields
 # What an eval or step record holds besides scores and parts of the loss.
 _STEP_KEYS = {"event", "step", "loss", "lr", "grad_norm", "tokens", "seconds", "nonfinite"}
-_STEP_KEYS |= {"tokens_per_second", "examples_per_second"}
+_STEP_KEYS |= {"tokens_per_second", "examples_per_second", "utilisation"}
 _EVAL_KEYS = {"event", "step", "seconds", "better", "nonfinite"}
 
 
@@ -40,13 +43,6 @@ def sparkline(values: Sequence[float], cells: int = SPARK_CELLS) -> str:
     means = [sum(finite[a:b]) / (b - a) for a, b in pairwise(bounds)]
     low, span = min(means), max(means) - min(means)
     return "".join(_BLOCKS[round((m - low) / span * 7) if span else 0] for m in means)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 0:07, 12:30 or 3:05:00."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def score(name: str, value: float) -> str:
@@ -65,8 +61,10 @@ class TrainingPanel:
         self.columns = width(stream)
         self.live: Live | None = None
         self.latest: dict[str, Mapping[str, Any]] = {}
-        self.losses: list[float] = []
+        self.curve = LossCurve()
+        self.colored = wants_color(stream)
         self.drawn = 0.0
+        self.cost = 0.0
         self.began = 0.0
 
     def show(self, record: Mapping[str, Any]) -> None:
@@ -81,6 +79,15 @@ class TrainingPanel:
         """Print a line that is no event, above the picture while there is one."""
         with contextlib.suppress(OSError):
             self._print(line)
+
+    def recall(
+        self,
+        train: Iterable[tuple[float, float]],
+        validation: Iterable[tuple[float, float]],
+        stages: Iterable[float] = (),
+    ) -> None:
+        """What earlier sessions of the run have learned: (step, loss), and the steps where the examples changed."""
+        self.curve.recall(train, validation, stages)
 
     def close(self) -> None:
         """Leave the last picture and give the terminal back; what is said from now on comes below it."""
@@ -101,12 +108,19 @@ class TrainingPanel:
             self.live.start(refresh=True)
         elif kind == "warning":
             self._print(f"warning: {record['message']}", style="yellow")
+        elif kind == "skip":
+            self._print(f"warning: step {record['step'] + 1} left out: {record['reason']}", style="yellow")
+        elif kind == "stage":
+            self.curve.stages.append(record["step"])
         elif kind == "step" and record["loss"] is not None:
-            self.losses.append(record["loss"])
+            self.curve.add(record["step"], record["loss"])
+        elif kind == "eval" and record.get("loss") is not None:
+            self.curve.score(record["step"], record["loss"])
         now = time.monotonic()
-        if self.live is not None and (kind != "step" or now - self.drawn > PACE):
+        if self.live is not None and (kind != "step" or now - self.drawn > max(PACE, self.cost / SHARE)):
             self.live.update(self.picture(), refresh=True)
-            self.drawn = now
+            self.drawn = time.monotonic()
+            self.cost = self.drawn - now
         if kind == "end":
             self.close()
 
@@ -116,8 +130,9 @@ class TrainingPanel:
 
     def picture(self) -> Group:
         """Everything known so far, a fact a line, each with the fields that the terminal has room for."""
-        lines = [self._header(), self._progress(), self._loss(), self._rates(), self._scores()]
-        lines += [self._sample(), self._checkpoint()]
+        curve = self._curve()
+        lines = [self._header(), self._progress(), self._loss(has_curve=bool(curve)), *curve]
+        lines += [self._rates(), self._descent(), self._scores(), self._sample(), self._checkpoint()]
         table = Table.grid(padding=(0, _GAP))
         table.add_column(style="dim", no_wrap=True, min_width=_LABEL)
         table.add_column(no_wrap=True)
@@ -165,14 +180,24 @@ class TrainingPanel:
         text = Text(bar(step / steps, bar_room).ljust(bar_room) + " ", style="green")
         return "step", text.append_text(_joined(fields, self.room - bar_room - 1))
 
-    def _loss(self) -> tuple[str, Text] | None:
+    def _curve(self) -> list[tuple[str, Text]]:
+        """The loss so far, where the window is large enough for it and the facts."""
+        rows = min(_MOST_ROWS, self.console.height - _FACTS)
+        if rows < _FEWEST_ROWS or self.room < _FEWEST_COLUMNS or len(self.curve.train) < 2:
+            return []
+        return [("", line) for line in self.curve.lines(self.room, rows, colored=self.colored)]
+
+    def _loss(self, *, has_curve: bool) -> tuple[str, Text] | None:
         step = self.latest.get("step")
         if step is None or step["loss"] is None:
             return None
         cells = max(8, min(SPARK_CELLS, self.columns - 40))
-        fields = [Field(f"{step['loss']:.4f} {sparkline(self.losses, cells)}", 0)]
+        spark = "" if has_curve else f" {sparkline(self.curve.losses, cells)}"
+        fields = [Field(f"{step['loss']:.4f}{spark}", 0)]
         parts = [(k, v) for k, v in step.items() if k not in _STEP_KEYS and v is not None]
         fields += [Field(f"{part} {value:.3f}", 1 + i) for i, (part, value) in enumerate(parts)]
+        if self.curve.stages:
+            fields.append(Field(f"other examples from step {self.curve.stages[-1]:,.0f} on", 8, "dim"))
         text = _joined(fields, self.room)
         number = len(f"{step['loss']:.4f}")
         text.stylize("bold", 0, number)
@@ -186,10 +211,24 @@ class TrainingPanel:
         fields = [
             Field(f"{step['tokens_per_second']:,.0f} tok/s", 0),
             Field(f"{step['examples_per_second']:,.0f} seq/s", 3),
-            Field(f"lr {step['lr']:.2e}", 1),
-            Field(f"gradient norm {step['grad_norm']:.3g}", 2),
         ]
+        share, limit = step.get("utilisation"), self.latest.get("start", {}).get("limit_flops")
+        if share is not None and limit:
+            long = f"{100 * share:.0f}% of the {count(limit)}FLOP/s this machine can do"
+            has_room = len(fields[0].text) + _GAP + len(long) <= self.room
+            fields.append(Field(long if has_room else f"{100 * share:.0f}% of the machine", 1))
         return "rate", _joined(fields, self.room)
+
+    def _descent(self) -> tuple[str, Text] | None:
+        step = self.latest.get("step")
+        if step is None:
+            return None
+        fields = [Field(f"lr {step['lr']:.2e}", 0), Field(f"gradient norm {step['grad_norm']:.3g}", 1)]
+        skip = self.latest.get("skip")
+        if skip is not None:
+            left_out = f"{skip['skipped']} step{'s' if skip['skipped'] > 1 else ''} left out"
+            fields.append(Field(f"{left_out}, the last at {skip['step'] + 1:,}", 2, "yellow"))
+        return "descent", _joined(fields, self.room)
 
     def _scores(self) -> tuple[str, Text] | None:
         record = self.latest.get("eval")

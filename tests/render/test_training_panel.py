@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from llmkit.render.training_panel import TrainingPanel, clock, sparkline
+from llmkit.render.training_panel import TrainingPanel, sparkline
 
 RECORDS = [
     {"event": "start", "step": 0, "run": "bert-mini", "steps": 100, "parameters": 4_378_114, "examples": 20_000,
@@ -116,10 +116,6 @@ def test_a_sparkline_goes_from_lowest_to_highest_and_averages_what_does_not_fit(
     assert len(sparkline(list(range(1000)), 40)) == 40
 
 
-def test_clocks_read_as_minutes_and_hours():
-    assert [clock(7), clock(750), clock(11100)] == ["0:07", "12:30", "3:05:00"]
-
-
 def test_a_terminal_that_goes_away_is_no_error(monkeypatch):
     class Gone(io.StringIO):
         def write(self, text):
@@ -129,3 +125,66 @@ def test_a_terminal_that_goes_away_is_no_error(monkeypatch):
     for record in RECORDS:
         panel.show(record)
     panel.close()
+
+
+def test_the_curve_of_the_run_is_drawn_where_the_window_has_room(monkeypatch):
+    steps = [{**RECORDS[1], "step": 10 * i, "loss": 5 - i / 10} for i in range(1, 30)]
+    evaluation = {**RECORDS[3], "step": 200}
+
+    def last(lines):
+        monkeypatch.setenv("LINES", str(lines))
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn(80, monkeypatch, [RECORDS[0], *steps, evaluation]))
+        return shown[shown.rindex("run ") :]
+
+    tall, short = last(40), last(14)
+    assert "└┬" in tall
+    assert "●" in tall
+    assert "▁" not in tall
+    assert "▁" in short
+    assert "└" not in short
+
+
+def test_a_resumed_run_shows_what_it_learned_before(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    panel = TrainingPanel(io.StringIO())
+    panel.recall([(10.0 * i, 5 - i / 10) for i in range(1, 30)], [(200.0, 3.2)], [100.0])
+    panel.show({**RECORDS[0], "step": 290})
+    picture = "\n".join(line.plain for line in panel.curve.lines(60, 8, colored=False))
+    panel.close()
+    assert "●" in picture
+    assert len(panel.curve.train) == 29
+    assert panel.curve.stages == [100.0]
+
+
+def test_steps_left_out_are_counted(monkeypatch):
+    skip = {"event": "skip", "step": 19, "reason": "loss became nan", "where": "x", "skipped": 2}
+    shown = drawn(100, monkeypatch, [RECORDS[0], RECORDS[1], skip, RECORDS[-1]])
+    assert "warning: step 20 left out: loss became nan" in shown
+    assert "2 steps left out, the last at 20" in shown
+
+
+@pytest.mark.parametrize(("columns", "words"), [(60, "43% of the machine"), (100, "43% of the 190 GFLOP/s")])
+def test_utilisation_is_told_with_its_limit_where_there_is_room(columns, words, monkeypatch):
+    records = [{**RECORDS[0], "limit_flops": 1.9e11}, {**RECORDS[1], "utilisation": 0.43}, RECORDS[-1]]
+    assert words in drawn(columns, monkeypatch, records)
+
+
+def test_drawing_takes_a_small_share_of_the_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("llmkit.render.training_panel.time.monotonic", lambda: now[0])
+    monkeypatch.setenv("COLUMNS", "80")
+    panel = TrainingPanel(io.StringIO())
+    panel.show(RECORDS[0])
+    draws = []
+
+    def slow():
+        draws.append(now[0])
+        now[0] += 0.05
+        return ""
+
+    monkeypatch.setattr(panel, "picture", slow)
+    for i in range(1, 1000):
+        now[0] += 0.1
+        panel.show({**RECORDS[1], "step": 10 * i})
+    assert 0.05 * len(draws) / now[0] < 0.011
+    panel.live.stop()
