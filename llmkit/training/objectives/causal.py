@@ -47,7 +47,7 @@ class CausalBatch(Batch):
     documents: Tensor | None = None
 
     @property
-    def sight(self) -> dict[str, Tensor]:
+    def sight(self) -> dict[str, Any]:
         """What the model is told about who sees whom. Nothing if nothing is hidden: not all models take it."""
         return {} if self.documents is None else {"documents": self.documents}
 
