@@ -157,8 +157,9 @@ def model_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
     """The configuration of the recipe's model for this tokenizer, with the head its objective needs."""
     assert recipe.model is not None
     config_class = load_family(recipe.model.family).config_class
-    known = {"vocab_size": tokenizer.vocab_size, "head": head_for(recipe), **token_ids(config_class, tokenizer)}
-    return config_class(**{**known, **recipe.model.fields})
+    fields = recipe.model.fields
+    ids = {name: i for name, i in token_ids(config_class, tokenizer).items() if fields.get(name) is None}
+    return config_class(**{**fields, **ids}, vocab_size=tokenizer.vocab_size, head=head_for(recipe))
 
 
 def head_for(recipe: Recipe) -> str:
