@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from rich.text import Text
 
-from llmkit.render.curves import Array, Axis, Curve, pieces_of, smoothed, x_axis, y_axis
+from llmkit.render.curves import Array, Axis, Curve, pieces_of, smoothed, thinned, x_axis, y_axis
 
 COLORS = ("cyan", "yellow", "magenta", "green", "bright_blue", "red", "bright_white", "bright_black")
 MARKS = "●▲■◆▼★○△□◇▽☆"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # Bits of the eight dots of a braille character by (column, row) of the dot.
-_BITS = np.array([[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]])
+_BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _LETTERS_IN_A_LINE = 4
 _GAP_BETWEEN_MARKS = 2
 
@@ -41,13 +42,13 @@ class Canvas:
         """Set the dot in column x (of 2 a cell) and row y (of 4 a cell, from the top); outside it is lost."""
         if 0 <= x < 2 * self.columns and 0 <= y < 4 * self.rows:
             row, column, layer = y // 4, x // 2, 0 if faint else 1
-            self.dots[layer, row, column] |= _BITS[x % 2, y % 4]
+            self.dots[layer, row, column] |= _BITS[x % 2][y % 4]
             self.styles[layer][row][column] = style
 
     def scatter(self, x: Array, y: Array, style: str) -> None:
         """Faint dots at the places x, y, shares of width and height."""
-        for i, j in zip(self._across(x), self._down(y), strict=True):
-            self.dot(int(i), int(j), style, faint=True)
+        for i, j in zip(self._across(x).tolist(), self._down(y).tolist(), strict=True):
+            self.dot(i, j, style, faint=True)
 
     def line(self, x: Array, y: Array, style: str) -> None:
         """A line through the places x, y, shares of width and height, x rising; cut where it leaves the canvas."""
@@ -55,12 +56,12 @@ class Canvas:
         places = np.arange(across[0], across[-1] + 1)
         heights = self._down(np.interp((places + 0.5) / (2 * self.columns), x, y))
         before = int(heights[0])
-        for place, height in zip(places, heights, strict=True):
+        for place, height in zip(places.tolist(), heights.tolist(), strict=True):
             step = 1 if height >= before else -1
             start = before + step if height != before else before
-            for dot in range(max(-1, min(4 * self.rows, start)), max(-1, min(4 * self.rows, int(height))) + step, step):
-                self.dot(int(place), dot, style)
-            before = int(height)
+            for dot in range(max(-1, min(4 * self.rows, start)), max(-1, min(4 * self.rows, height)) + step, step):
+                self.dot(place, dot, style)
+            before = height
 
     def sign(self, x: float, y: float, sign: str, style: str) -> None:
         """A character on top of the dots at a place."""
@@ -77,16 +78,19 @@ class Canvas:
     def text(self, row: int, behind: str = " ") -> Text:
         """One line of characters. behind: what stands where there is nothing."""
         line = Text(no_wrap=True)
+        faint, strong = self.dots[:, row].tolist()
+        cells = []
         for column in range(self.columns):
             if (row, column) in self.signs:
-                line.append(*self.signs[row, column])
-                continue
-            layer = 1 if self.dots[1, row, column] else 0
-            bits = int(self.dots[layer, row, column])
-            if bits:
-                line.append(chr(0x2800 + bits), self.styles[layer][row][column])
+                cells.append(self.signs[row, column])
+            elif strong[column]:
+                cells.append((chr(0x2800 + strong[column]), self.styles[1][row][column]))
+            elif faint[column]:
+                cells.append((chr(0x2800 + faint[column]), self.styles[0][row][column]))
             else:
-                line.append(behind, "dim" if behind != " " else "")
+                cells.append((behind, "dim" if behind != " " else ""))
+        for style, alike in groupby(cells, key=lambda cell: cell[1]):  # a span for each cell would be slow to print
+            line.append("".join(sign for sign, _ in alike), style)
         return line
 
 
@@ -119,6 +123,7 @@ def _draw(canvas: Canvas, curve: Curve, run: int, across: Axis, height: Axis, *,
     pieces = smoothed(curve, most=4 * canvas.columns)
     if colored:
         for x, y in pieces_of(curve):
+            x, y = thinned(x, y, 8 * canvas.columns)
             canvas.scatter(across.share(x), height.share(y), f"dim {color}")
     for x, y in pieces:
         canvas.line(across.share(x), height.share(y), color)

@@ -11,7 +11,7 @@ from llmkit.render.curves import Curve
 from llmkit.render.curves_terminal import plot_lines
 
 # Beyond this many points neighbours are merged: a drawing of 200 columns shows no more, and a run may last for weeks.
-_MOST_POINTS = 2000
+_MOST_POINTS = 800
 
 
 class LossCurve:

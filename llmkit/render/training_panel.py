@@ -10,7 +10,6 @@ from typing import Any, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from llmkit.render.bars import bar
@@ -133,13 +132,12 @@ class TrainingPanel:
         curve = self._curve()
         lines = [self._header(), self._progress(), self._loss(has_curve=bool(curve)), *curve]
         lines += [self._rates(), self._descent(), self._scores(), self._sample(), self._checkpoint()]
-        table = Table.grid(padding=(0, _GAP))
-        table.add_column(style="dim", no_wrap=True, min_width=_LABEL)
-        table.add_column(no_wrap=True)
+        found = []
         for name, body in filter(None, lines):
             body.truncate(self.room, overflow="ellipsis")
-            table.add_row(name, body)
-        return Group(table)
+            # Lines and no table: Rich would lay that out anew each time, which takes longer than all the rest.
+            found.append(Text.assemble((f"{name:<{_LABEL + _GAP}}", "dim"), body, no_wrap=True, overflow="crop"))
+        return Group(*found)
 
     @property
     def room(self) -> int:
