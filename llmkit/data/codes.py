@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from llmkit.data.labelled import LABEL_NAMES, MAX_LABELS, find_column, label_order, label_text
+from llmkit.data.columns import LABEL_NAMES, MAX_LABELS, find_column, label_order, label_text
 from llmkit.errors import InputRefused
 
 MAX_CODE = 64
@@ -32,8 +32,12 @@ def code_of(row: Mapping[str, object], label: str | None, name: str, number: int
 
     Raises UsageError when no column can be it, InputRefused naming file and line when the record has no label.
     """
-    column = find_column(name, list(row), "label", label, LABEL_NAMES)
-    return label_text(name, number, row[column])
+    return label_text(name, number, row[label_column(list(row), label, name)])
+
+
+def label_column(names: list[str], label: str | None, name: str) -> str:
+    """The column with the codes among those of file `name`; see `code_of`."""
+    return find_column(name, names, "label", label, LABEL_NAMES)
 
 
 class Codes:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from llmkit.data.columns import LABEL_NAMES, MAX_LABELS, find_column, label_order, label_text
 from llmkit.data.rows import kind_of, read_rows
 from llmkit.data.sources import DEFAULT_STORIES, STORIES, open_source
 from llmkit.data.split import VALIDATION_STORIES
 from llmkit.data.text_in import STDIN, Errors, shown
 from llmkit.errors import InputRefused, UsageError
-from llmkit.suggest import nearest
 
 TEXT_NAMES = (
     "sentence",
@@ -29,19 +29,6 @@ TEXT_NAMES = (
     "body",
     "phrase",
 )
-LABEL_NAMES = (
-    "label",
-    "labels",
-    "sentiment",
-    "class",
-    "category",
-    "target",
-    "gold_label",
-    "polarity",
-    "mood",
-    "intent",
-    "y",
-)
 PAIR_NAMES = {
     "sentence1": "sentence2",
     "premise": "hypothesis",
@@ -49,7 +36,6 @@ PAIR_NAMES = {
     "text1": "text2",
     "text_a": "text_b",
 }
-MAX_LABELS = 1000
 
 
 @dataclass(frozen=True)
@@ -152,7 +138,7 @@ def read_table(
     name = shown(file)
     if file != STDIN and kind_of(file) == "text":
         raise InputRefused(
-            f"{name}: not a table by its name", "tables end in .tsv, .csv, .jsonl or .json (also .gz, .zst)"
+            f"{name}: not a table by its name", "tables end in .tsv, .csv, .jsonl or .json (also .gz, .zst) or .parquet"
         )
     found = read_rows(file, errors)
     head = next(found, None)
@@ -170,25 +156,6 @@ def _columns(
     if text is None and pair is None and PAIR_NAMES.get(text_column.lower()) in there:
         pair_column = PAIR_NAMES[text_column.lower()]
     return text_column, pair_column, find_column(name, there, "label", label, LABEL_NAMES)
-
-
-def find_column(name: str, there: list[str], role: str, asked: str | None, usual: Sequence[str]) -> str:
-    """The column that was asked for, else the first of the usual ones that is there; UsageError when there is none."""
-    if asked is not None:
-        if asked in there:
-            return asked
-        near = nearest(asked, there, most=1)
-        raise UsageError(
-            f"{name}: no column {asked!r}; there is: {', '.join(there)}", f"did you mean {near[0]!r}?" if near else None
-        )
-    folded = {column.lower(): column for column in reversed(there)}
-    for candidate in usual:
-        if candidate in folded:
-            return folded[candidate]
-    shown_columns = ", ".join(column[:40] for column in there[:20])
-    raise UsageError(
-        f"{name}: which column holds the {role}? there is: {shown_columns}", f"say so, as in --set data.{role}=COLUMN"
-    )
 
 
 def _triples(
@@ -212,15 +179,6 @@ def _words(name: str, number: int, column: str, value: object) -> str:
     if not isinstance(value, str):
         raise InputRefused(f"{name}:{number}: field {column!r} is not text")
     return value.strip()
-
-
-def label_text(name: str, number: int, value: object) -> str:
-    """A label as text; raises InputRefused for what cannot be one."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, str | int) or not str(value).strip():
-        raise InputRefused(f"{name}:{number}: the label is {'neither a word nor an integer' if value else 'empty'}")
-    return str(value).strip()
 
 
 def _table(
@@ -256,15 +214,6 @@ def _table(
     place = {index[label]: i for i, label in enumerate(ordered)}
     rows = [Example(row.text, place[row.label], row.pair, row.line) for row in rows]
     return Table(name, tuple(rows), tuple(ordered), columns, n_empty)
-
-
-def label_order(labels: Iterable[str]) -> type[int] | None:
-    """What to sort labels by: their number if all are integers."""
-
-    def is_integer(label: str) -> bool:
-        return label.lstrip("-").isdecimal() and label.isascii() and len(label) < 10
-
-    return int if all(is_integer(label) for label in labels) else None
 
 
 def _story_table(count: int, seed: int, start: int, labels: Sequence[str] | None) -> Table:

@@ -1,9 +1,10 @@
-"""Pairs from two columns of a table: TSV, CSV, JSONL or JSON."""
+"""Pairs from two columns of a table: TSV, CSV, JSONL, JSON or Parquet."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class ColumnPairs(BothSides):
     def pairs(self) -> Iterator[Pair]:
         """See Pairs. Raises UsageError when the columns cannot be told, InputRefused for a cell that is not text."""
         for path in self.source.files:
-            rows = read_rows(path, self.source.errors)
+            rows = read_rows(path, self.source.errors, partial(self._columns, shown(path)))
             head = next(rows, None)
             if head is None:
                 raise InputRefused(f"{shown(path)} has no rows", "a header line and at least one row are expected")

@@ -1,13 +1,14 @@
-"""Records one by one out of TSV, CSV, JSONL and JSON files, with the line each began on."""
+"""Records one by one out of TSV, CSV, JSONL, JSON and Parquet files, with the line each began on."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from llmkit.data.parquet import read_parquet
 from llmkit.data.text_in import MAX_RECORD, STDIN, Errors, shown, text_chunks, text_lines
 from llmkit.errors import InputRefused
 
@@ -17,25 +18,37 @@ MAX_JSON = 1 << 28
 """Characters a .json file (read whole) may have; larger ones belong in .jsonl."""
 
 PACKED = (".gz", ".zst")
-TABLE_KINDS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
+TABLE_KINDS = {
+    ".tsv": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+}
 
 
 def kind_of(path: Path) -> str:
-    """One of "tsv", "csv", "jsonl" or "json" by the name (a .gz or .zst at its end does not count), else "text"."""
+    """The kind of a file by its name, of which .gz or .zst at the end does not count: one of TABLE_KINDS, or "text"."""
     name = path.name.lower()
     for packed in PACKED:
         name = name.removesuffix(packed)
     return TABLE_KINDS.get(Path(name).suffix, "text")
 
 
-def read_rows(path: Path, errors: Errors = "strict") -> Iterator[tuple[int, Row]]:
+def read_rows(
+    path: Path, errors: Errors = "strict", choose: Callable[[list[str]], Sequence[str]] | None = None
+) -> Iterator[tuple[int, Row]]:
     """(line, row) of each record; tables need a header line, JSON records may also be plain strings (column "text").
 
     TSV has no quoting, so a quotation mark is a quotation mark; CSV is quoted as usual and checked strictly. Stdin has
-    no name to tell its kind, so its first line does: a { makes it JSONL, a tab TSV, and anything else CSV.
+    no name to tell its kind, so its first line does: a { makes it JSONL, a tab TSV, and anything else CSV. choose:
+    given the names of all columns, those that are needed; Parquet has its columns apart, other files give them all.
     Raises InputRefused naming file and line.
     """
     kind = kind_of(path)
+    if kind == "parquet":
+        return read_parquet(path, choose)
     if kind == "json":
         return _json(path, errors)
     lines = text_lines(path, errors)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from llmkit.data.codes import Codes, code_of, label_column, story_codes
+from llmkit.data.columns import no_column, text_column
 from llmkit.data.pieces import Piece, cut
 from llmkit.data.rows import PACKED, Row, kind_of, read_jsonl, read_rows
 from llmkit.data.spool import spool
@@ -26,7 +28,7 @@ STORIES = "stories"
 DEFAULT_STORIES = 20_000
 STORY_BYTES = 440  # of a story, on average
 PACKING = 3  # how much smaller text gets when packed
-_SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson")
+_SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet")
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -123,8 +125,6 @@ class Source:
         A document's code is the mood of a story, the label of a record, or the name of a text file without its ending.
         Raises InputRefused for codes that cannot be, or too many.
         """
-        from llmkit.data.codes import Codes, story_codes
-
         found = Codes()
         if self.stories:
             found.add_all(story_codes())
@@ -132,7 +132,7 @@ class Source:
             if self.kind(path) == "text":
                 found.add(stem_of(path), shown(path))
             else:
-                for number, row in self._rows(path):
+                for number, row in self._rows(path, with_text=False):
                     found.add(self._code(path, number, row), f"{shown(path)}:{number}")
         return found.ordered()
 
@@ -146,17 +146,23 @@ class Source:
         for story in stories(self.stories, self.seed, start=self.story_start):
             yield Piece(story.text, True, code=story.mood if self.coded else None)
 
-    def _rows(self, path: Path) -> Iterator[tuple[int, Row]]:
+    def _rows(self, path: Path, *, with_text: bool = True) -> Iterator[tuple[int, Row]]:
         """The records of a file; raises InputRefused when there are none."""
-        rows = read_jsonl(path, self.errors) if self.kind(path) == "jsonl" else read_rows(path, self.errors)
+
+        def needed(names: list[str]) -> list[str]:
+            columns = [text_column(names, self.field, shown(path), 1)] if with_text else []
+            return [*columns, label_column(names, self.label, shown(path))] if self.coded else columns
+
+        if self.kind(path) == "jsonl":
+            rows = read_jsonl(path, self.errors)
+        else:
+            rows = read_rows(path, self.errors, needed)
         head = next(rows, None)
         if head is None:
             raise InputRefused(f"{shown(path)} is empty", "name a file with records in it")
         return chain([head], rows)
 
     def _code(self, path: Path, number: int, row: Row) -> str:
-        from llmkit.data.codes import code_of
-
         return code_of(row, self.label, shown(path), number)
 
     def _file_pieces(self, path: Path) -> Iterator[Piece]:
@@ -169,17 +175,13 @@ class Source:
             if first:
                 raise InputRefused(f"{shown(path)} is empty", "name a file with text in it")
             return
-        column = self.field
-        for count, (number, row) in enumerate(self._rows(path)):
+        column = None
+        for number, row in self._rows(path):
             if column is None:
-                column = _text_column(path, list(row))
+                column = text_column(list(row), self.field, shown(path), number)
             if column not in row:
                 # Missing from the start, it is the name that is wrong; missing further on, the record.
-                refused = InputRefused if count else UsageError
-                raise refused(
-                    f"{shown(path)}:{number}: no field {column!r}; there is: {', '.join(map(str, row)) or 'nothing'}",
-                    _field_hint(column, list(row)),
-                )
+                raise no_column(InputRefused, shown(path), number, column, list(row))
             value = row[column]
             if not isinstance(value, str):
                 raise InputRefused(f"{shown(path)}:{number}: field {column!r} is not text")
@@ -286,19 +288,3 @@ def _found(part: str) -> list[Path]:
 def _is_text_name(path: Path) -> bool:
     name = path.name.lower()
     return not name.startswith(".") and any(name.removesuffix(packed).endswith(_SUFFIXES) for packed in (".gz", ".zst"))
-
-
-def _text_column(path: Path, names: list[str]) -> str:
-    if "text" in names:
-        return "text"
-    if len(names) == 1:
-        return names[0]
-    raise UsageError(
-        f"{shown(path)}: which field holds the text? there is: {', '.join(map(str, names)) or 'nothing'}",
-        "say so, as in --set data.field=NAME",
-    )
-
-
-def _field_hint(field: str, names: list[str]) -> str | None:
-    near = nearest(field, [n for n in names if isinstance(n, str)], most=1)
-    return f"did you mean {near[0]!r}?" if near else "say which, as in --set data.field=NAME"

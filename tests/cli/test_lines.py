@@ -98,7 +98,6 @@ def test_files_are_read_in_full_groups(tmp_path):
         ("evaluate", "-m", "gpt", "{file}"), ("evaluate", "-m", "gpt"), ("predict", "fill-mask", "-m", "bert"),
         ("predict", "fill-mask", "-m", "bert", "--jsonl", "{file}"), ("generate", "-m", "gpt", "--prompt", "-"),
         ("inspect", "gpt", "--text", "-"),
-        ("pretrain", "gpt-mini", "--dry-run", "--set", "data.train={file}"),
     ],
 )  # fmt: skip
 def test_a_parquet_file_is_refused_in_one_line_with_the_way_out_wherever_text_is_read(llmkit, tmp_path, command):
