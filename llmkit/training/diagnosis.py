@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -42,9 +42,9 @@ def first_bad_output(learner: Learner, batches: Sequence[Batch]) -> str | None:
     return found[0] if found else None
 
 
-def first_bad_gradient(learner: Learner) -> str | None:
+def first_bad_gradient(parameters: Mapping[str, Tensor]) -> str | None:
     """Name of the last parameter whose gradient is not finite: backwards, it is where the trouble began."""
-    bad = [n for n, p in learner.learning().items() if p.grad is not None and not is_finite(p.grad)]
+    bad = [n for n, p in parameters.items() if p.grad is not None and not is_finite(p.grad)]
     return f"gradient of {bad[-1]}" if bad else None
 
 

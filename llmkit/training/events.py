@@ -37,6 +37,7 @@ class Start(Event):
     threads: int
     examples: int
     model: str = ""
+    processes: int = 1
     flops_per_token: float = 0.0
     limit_flops: float | None = None
 

@@ -6,14 +6,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training.objectives.objective import Batch, Objective, Picks
+from llmkit.training.parallel.world import ALONE, World
 from llmkit.training.seeds import Purpose, generators
 
 
 class Feed:
-    """The micro-batches of each step, a function of the seed and the step alone; one step ahead is enough."""
+    """The micro-batches of each step, a function of the seed and the step alone; one step ahead is enough.
 
-    def __init__(self, objective: Objective, settings: TrainSettings) -> None:
-        self.objective, self.settings = objective, settings
+    On several processes each makes its part of every micro-batch: together they see what one would see.
+    """
+
+    def __init__(self, objective: Objective, settings: TrainSettings, world: World = ALONE) -> None:
+        self.objective, self.settings, self.world = objective, settings, world
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._next: tuple[int, Future[list[Batch]]] | None = None
 
@@ -21,7 +25,8 @@ class Feed:
         """The examples of one step, by micro-batch."""
         s = self.settings
         first = step * s.accumulate * s.batch_size
-        return [self.objective.picks(first + m * s.batch_size, s.batch_size) for m in range(s.accumulate)]
+        wholes = [self.objective.picks(first + m * s.batch_size, s.batch_size) for m in range(s.accumulate)]
+        return [whole.part(*self.world.share(len(whole.index))) for whole in wholes]
 
     def make(self, step: int) -> list[Batch]:
         """The batches of a step, made here and now."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from llmkit.training.objectives.objective import Objective
+from llmkit.training.objectives.objective import Measured, Objective
 
 
 class Learner(nn.Module):
@@ -23,8 +23,10 @@ class Learner(nn.Module):
         self.partner = objective.partner
         self.objective = objective
 
-    def forward(self, batch: Any) -> dict[str, Tensor]:
-        """Sums of the loss terms by part, each over batch.counts[part] terms."""
+    def forward(self, batch: Any, *, measure: bool = False) -> dict[str, Tensor] | Measured:
+        """Sums of the loss terms by part, each over batch.counts[part] terms; or what `measure` gives on the batch."""
+        if measure:
+            return self.objective.measure(self.model, batch)
         return dict(self.objective.loss(self.model, batch).sums)
 
     def learning(self) -> dict[str, nn.Parameter]:

@@ -126,6 +126,7 @@ def plain(event: Event) -> str:
         return (
             f"{verb} run={event.run} steps={event.steps} parameters={event.parameters} examples={event.examples} "
             f"tokens_per_step={event.tokens_per_step} device={event.device} threads={event.threads}"
+            + (f" processes={event.processes}" if event.processes > 1 else "")
         )
     if isinstance(event, Step):
         parts = "".join(f" {k}_loss={v:.4g}" for k, v in event.parts.items())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from llmkit.nn.attention import Attention
 from llmkit.nn.heads import Decision, LMHead
 from llmkit.training.device import fast_dtype
+from llmkit.training.parallel.spread import Spread
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ_STEPS = 5
@@ -27,10 +28,16 @@ class Muon:
     """
 
     def __init__(
-        self, matrices: Mapping[str, nn.Parameter], heights: Mapping[str, Sequence[int]], *, weight_decay: float
+        self,
+        matrices: Mapping[str, nn.Parameter],
+        heights: Mapping[str, Sequence[int]],
+        *,
+        weight_decay: float,
+        spread: Spread | None = None,
     ) -> None:
-        self.matrices = dict(matrices)
-        self.heights = {n: tuple(heights.get(n) or (p.shape[0],)) for n, p in self.matrices.items()}
+        self.matrices, self.spread = dict(matrices), spread
+        rows = {n: spread.shapes[n][0] if spread else p.shape[0] for n, p in self.matrices.items()}
+        self.heights = {n: tuple(heights.get(n) or (rows[n],)) for n in self.matrices}
         self.weight_decay = weight_decay
         self.momentum = {n: torch.zeros_like(p) for n, p in self.matrices.items()}
 
@@ -43,11 +50,16 @@ class Muon:
         if not names:
             return
         torch._foreach_lerp_(buffers, gradients, 1 - MOMENTUM)
-        ahead = torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov: look one step further
+        ahead: Sequence[Tensor] = torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov: look one step further
         torch._foreach_mul_([self.matrices[n] for n in names], 1 - lr * self.weight_decay)
+        targets: Sequence[Tensor] = [self.matrices[n] for n in names]
+        if self.spread is not None and self.spread.is_cut:
+            # Only a whole matrix can be made orthogonal: each process does that for all, and keeps its rows.
+            ahead = self.spread.whole(names, ahead)
+            targets = [torch.zeros_like(update) for update in ahead]
         by_shape: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for name, update in zip(names, ahead, strict=True):
-            blocks = zip(self.matrices[name].split(self.heights[name]), update.split(self.heights[name]), strict=True)
+        for name, target, update in zip(names, targets, ahead, strict=True):
+            blocks = zip(target.split(self.heights[name]), update.split(self.heights[name]), strict=True)
             for weights, block in blocks:
                 by_shape[block.shape].append((weights, block))
         for shape, pairs in by_shape.items():
@@ -56,6 +68,9 @@ class Muon:
             updates = orthogonalise(updates.to(fast_dtype(updates.device))).to(updates.dtype)
             weights = [w for w, _ in pairs]
             torch._foreach_add_(weights, list(updates.unbind()), alpha=-lr * 0.2 * max(shape) ** 0.5)
+        if self.spread is not None and self.spread.is_cut:
+            for name, change in zip(names, targets, strict=True):
+                self.matrices[name].add_(self.spread.part(name, change))
 
     def state(self) -> dict[str, Tensor]:
         """The live momentum tensors by name; copying into them restores a saved state."""

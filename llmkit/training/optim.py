@@ -6,7 +6,7 @@ of every start (measured: 1.3 s). State is a flat dict of named tensors, ready f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from llmkit.training.learner import Learner
 from llmkit.training.muon import Muon, block_heights, hidden_matrices
+from llmkit.training.parallel.spread import Spread
 
 
 class OptimizerSettings(Protocol):
@@ -162,9 +163,9 @@ class Both:
         return {name: tensor for optimizer in self.optimizers for name, tensor in optimizer.state().items()}
 
 
-def make_optimizer(learner: Learner, settings: OptimizerSettings) -> Optimizer:
-    """The optimizer the recipe asks for, over all parameters that learn."""
-    parameters = learner.learning()
+def make_optimizer(learner: Learner, settings: OptimizerSettings, spread: Spread | None = None) -> Optimizer:
+    """The optimizer the recipe asks for, over all parameters that learn, however they are spread over processes."""
+    parameters = learner.learning() if spread is None else spread.parameters
 
     def adamw(chosen: Mapping[str, nn.Parameter]) -> AdamW:
         return AdamW(
@@ -177,23 +178,25 @@ def make_optimizer(learner: Learner, settings: OptimizerSettings) -> Optimizer:
 
     if settings.optimizer == "adamw":
         return adamw(parameters)
-    hidden = {id(p) for p in hidden_matrices(learner).values()}
-    matrices = {n: p for n, p in parameters.items() if id(p) in hidden}
+    hidden = {n.removeprefix("model.") for n in hidden_matrices(learner)}
+    matrices = {n: p for n, p in parameters.items() if n in hidden}
     rest = {n: p for n, p in parameters.items() if n not in matrices}
     heights = {n.removeprefix("model."): h for n, h in block_heights(learner).items()}
-    return Both(Muon(matrices, heights, weight_decay=settings.weight_decay), adamw(rest))
+    return Both(Muon(matrices, heights, weight_decay=settings.weight_decay, spread=spread), adamw(rest))
 
 
 @torch.no_grad()
-def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> float:
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], limit: float, across: Callable[[float], float] = lambda norm: norm
+) -> float:
     """Scale all gradients so that their common norm is at most `limit` (0: leave them); return the norm before.
 
-    A norm that is not finite is returned as it is and nothing is scaled. Costs one device sync.
+    across: the norm on all processes, from that on this one. A norm that is not finite is returned as it is and
+    nothing is scaled. Costs one device sync.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
-        return 0.0
-    norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
-    if limit and limit < norm < float("inf"):
+    norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))) if gradients else 0.0
+    norm = across(norm)
+    if gradients and limit and limit < norm < float("inf"):
         torch._foreach_mul_(gradients, limit / norm)
     return norm

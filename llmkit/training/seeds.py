@@ -24,9 +24,9 @@ class Purpose(IntEnum):
     OFFSET = 7
 
 
-def seed_torch(seed: int, purpose: Purpose, step: int = 0) -> None:
-    """Set torch's global generators for one purpose at one step."""
-    torch.manual_seed(mixed(seed, purpose, step) >> 1)
+def seed_torch(seed: int, purpose: Purpose, step: int = 0, rank: int = 0) -> None:
+    """Set torch's global generators for one purpose at one step; on each process of a run others."""
+    torch.manual_seed(mixed(seed, purpose, step, *([rank] if rank else [])) >> 1)
 
 
 def generator(seed: int, purpose: Purpose, *parts: int) -> np.random.Generator:

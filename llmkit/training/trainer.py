@@ -35,6 +35,7 @@ from llmkit.training.feed import Feed
 from llmkit.training.learner import Learner
 from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
 from llmkit.training.optim import Optimizer, clip_gradients
+from llmkit.training.parallel.spread import Spread
 from llmkit.training.precision import mixed_precision
 from llmkit.training.progress import MEMORY, Progress, Window, is_due
 from llmkit.training.schedule import learning_rate
@@ -60,6 +61,7 @@ class Trainer:
 
     save: called with the progress, writes a checkpoint (raises StorageError or OSError when the disk does not take it).
     better: the validation score that makes a checkpoint the best, and whether larger is better.
+    spread: how model and objective are spread over processes; all of them run this loop and take the same decisions.
     """
 
     def __init__(
@@ -74,18 +76,21 @@ class Trainer:
         emit: Listener = lambda event: None,
         stop: StopRequest | None = None,
         better: tuple[str, bool] = ("loss", False),
+        spread: Spread | None = None,
     ) -> None:
         self.model, self.objective, self.optimizer, self.settings = model, objective, optimizer, settings
         self.progress = progress or Progress()
         self.save, self.emit, self.stop, self.better = save, emit, stop or StopRequest(), better
-        self.learner = Learner(model, objective)
-        self.parameters = list(self.learner.learning().values())
+        self.spread = spread or Spread(Learner(model, objective))
+        self.learner, self.world = self.spread.learner, self.spread.world
+        self.parameters = list(self.spread.parameters.values())
         self.device = self.parameters[0].device
         self.dtype = training_dtype(settings.dtype, self.device)
         self.saved_step = self.progress.step if progress else -1
         self.failed_saves = 0
         self._window = Window()
-        self.feed = Feed(objective, settings)
+        self.feed = Feed(objective, settings, self.world)
+        self._asked = 0  # the signal that all processes know of
 
     def run(self, name: str = "run", model: str = "") -> str:
         """Train until the last step ("finished") or until a signal asks to end ("stopped").
@@ -95,7 +100,8 @@ class Trainer:
         Raises Diverged when a loss or gradient is not finite, and StorageError when the disk takes no checkpoint.
         """
         try:
-            return self._run(name, model)
+            with self.world.guard():
+                return self._run(name, model)
         finally:
             self.feed.close()
 
@@ -105,7 +111,7 @@ class Trainer:
         self.emit(self._start(name, model))
         self._catch_up()
         self._window.restart(p.tokens)
-        while p.step < s.steps and not self.stop.requested:
+        while p.step < s.steps and not self._is_asked():
             lr = learning_rate(p.step, s)
             found = self._gradients()
             p.step += 1
@@ -134,29 +140,36 @@ class Trainer:
         """
         s, step = self.settings, self.progress.step
         picks, batches = self.feed.picks(step), self.feed.take(step)
-        seed_torch(s.seed, Purpose.DROPOUT, step)
+        seed_torch(s.seed, Purpose.DROPOUT, step, self.world.rank)
         self.learner.train()
         self._enter(picks[0].stage)
-        counts = {part: max(1, sum(b.counts[part] for b in batches)) for part in batches[0].counts}
+        names = list(batches[0].counts)
+        own = [float(sum(b.counts[part] for b in batches)) for part in names]
+        *of_parts, n_tokens, n_examples = self.world.sums(
+            [*own, sum(b.n_tokens for b in batches), sum(b.n_examples for b in batches)]
+        )
+        counts = {part: max(1, int(n)) for part, n in zip(names, of_parts, strict=True)}
         sums: dict[str, list[Tensor]] = {part: [] for part in counts}
-        for parameter in self.parameters:
-            parameter.grad = None
-        for batch in batches:
-            with self.precision():
-                found = self.learner(batch.to(self.device))
-                total = sum_of([found[part] / counts[part] for part in found])
-            total.backward()
+        self.spread.forget_gradients()
+        for number, batch in enumerate(batches, 1):
+            with self.spread.micro_batch(is_last=number == len(batches)):
+                with self.precision():
+                    found = self.spread.loss(batch.to(self.device))
+                    total = sum_of([found[part] / counts[part] for part in found])
+                total.backward()
             for part in found:
                 sums[part].append(found[part].detach())
-        norm = clip_gradients(self.parameters, s.clip)
-        parts = {part: float(sum_of(values)) / counts[part] for part, values in sums.items()}
+        self.spread.settle_gradients()
+        norm = clip_gradients(self.parameters, s.clip, self.spread.across)
+        of_all = self.world.sums([float(sum_of(values)) for values in sums.values()])
+        parts = {part: total / counts[part] for part, total in zip(sums, of_all, strict=True)}
         loss = sum(parts.values())
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._leave_out(loss, norm, batches, picks)
             return None
         self.progress.skipped_in_a_row = 0
-        self.progress.tokens += sum(b.n_tokens for b in batches)
-        self._window.examples += sum(b.n_examples for b in batches)
+        self.progress.tokens += int(n_tokens)
+        self._window.examples += int(n_examples)
         return parts, norm
 
     def precision(self) -> AbstractContextManager[None]:
@@ -166,10 +179,12 @@ class Trainer:
     def _leave_out(self, loss: float, norm: float, batches: Sequence[Batch], picks: Sequence[Picks]) -> None:
         """Say where a step's first bad number was, and give up before it changes anything, unless it may be skipped."""
         s, step = self.settings, self.progress.step
-        seed_torch(s.seed, Purpose.DROPOUT, step)
-        with self.precision():
+        bad_gradient = first_bad_gradient(self.spread.parameters)
+        seed_torch(s.seed, Purpose.DROPOUT, step, self.world.rank)
+        with self.spread.assembled(), self.precision():
             where = first_bad_output(self.learner, [b.to(self.device) for b in batches])
-        where = where or first_bad_gradient(self.learner) or "unknown"
+        wheres = self.world.exchange(where or bad_gradient)
+        where = next((found for found in wheres if found), "unknown")
         what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient norm became {norm} (loss {loss:.4g})"
         p = self.progress
         if s.nonfinite == "skip" and p.skipped_in_a_row < s.max_skips:
@@ -235,7 +250,14 @@ class Trainer:
         with self._window.pause(), self.precision():
             self.learner.eval()
             began = time.perf_counter()
-            scores = evaluate(self.objective, self.model, seed=s.seed, most=s.eval_batches, poll=self._is_cut_short)
+            scores = evaluate(
+                self.objective,
+                self.model,
+                seed=s.seed,
+                most=s.eval_batches,
+                poll=self._is_cut_short,
+                spread=self.spread,
+            )
             if scores is None:
                 if not self._is_cut_short():
                     p.evaluated = p.step
@@ -253,15 +275,20 @@ class Trainer:
 
         After the last step all training is done: the last scores are waited for, as nothing could make up for them.
         """
-        return self.stop.requested and self.progress.step < self.settings.steps
+        return self.progress.step < self.settings.steps and self._is_asked()
+
+    def _is_asked(self) -> bool:
+        """Whether a signal asked any process to end the run; all call this, and all are told the same."""
+        self._asked = self._asked or self.world.largest(self.stop.number or 0)
+        return bool(self._asked)
 
     def _sample(self) -> None:
         p = self.progress
         if self._is_cut_short():
             return
-        with self._window.pause(), torch.no_grad():
+        with self._window.pause(), torch.no_grad(), self.spread.assembled():
             self.model.eval()
-            said = self.objective.sample(self.model, p.step)
+            said = self.objective.sample(self.model, p.step) if self.world.is_first else None
         p.sampled = p.step
         if said is not None:
             self.emit(Sample(p.step, *said))
@@ -305,6 +332,7 @@ class Trainer:
             tokens_per_step=per_step * s.seq_len,
             device=str(self.device),
             threads=torch.get_num_threads(),
+            processes=self.world.size,
             examples=self.objective.n_examples,
             model=model,
         )
