@@ -96,7 +96,8 @@ def _causal(model: Model, seq: int) -> Any:
 
 def _masked(model: Model, seq: int, batch: int) -> Any:
     """The masked objective on random tokens, in documents of 8 sentences that fill an example each."""
-    from llmkit.training.objectives.masked import Masked, MaskTokens, Text
+    from llmkit.training.objectives.hiding import Hiding, MaskTokens
+    from llmkit.training.objectives.masked import NEXT, Masked, Text
 
     n_sentences, words = 512, max(1, (seq - 3) // 8)  # [CLS] and two [SEP] stand in each example too
     ordinary = np.arange(model.config.vocab_size, dtype=np.int64)
@@ -107,4 +108,5 @@ def _masked(model: Model, seq: int, batch: int) -> Any:
         np.arange(0, n_sentences + 1, 8, dtype=np.int64),
     )
     has_pairs = model.config.head == "pretraining"
-    return Masked(text, tokens, seq_len=seq, batch_size=batch, seed=SEED, next_sentence=has_pairs)
+    pairs = NEXT if has_pairs else None
+    return Masked(text, Hiding(tokens, 0.15), seq_len=seq, batch_size=batch, seed=SEED, pairs=pairs)

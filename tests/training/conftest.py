@@ -7,7 +7,8 @@ from torch import nn
 
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training.objectives.causal import Causal
-from llmkit.training.objectives.masked import Masked, MaskTokens
+from llmkit.training.objectives.hiding import Hiding, MaskTokens
+from llmkit.training.objectives.masked import Masked
 from llmkit.training.objectives.windows import Text
 
 
@@ -96,6 +97,18 @@ def mask_tokens():
 @pytest.fixture
 def masked(documents, mask_tokens):
     def make(**options):
-        return Masked(documents, mask_tokens, **{"seq_len": 24, "batch_size": 4, "seed": 0, **options})
+        return Masked(documents, Hiding(mask_tokens, 0.15), **{"seq_len": 24, "batch_size": 4, "seed": 0, **options})
 
     return make
+
+
+@pytest.fixture
+def rngs():
+    """One generator for each of n examples."""
+    return lambda n, seed=0: [np.random.default_rng((seed, i)) for i in range(n)]
+
+
+@pytest.fixture
+def made(rngs):
+    """The batch of some picks, each example with draws of its own."""
+    return lambda objective, picks, seed=0: objective.collate(picks, rngs(len(picks.index), seed))

@@ -27,7 +27,8 @@ class Vocabulary:
     """The ids that objectives put into examples, or take for something other than text; None where there is none.
 
     special: all ids that stand for no text. sentinels: ids that name holes, the first hole's first.
-    word_starts: (size,) whether a token begins a word; None when all do.
+    word_edges: two arrays (size,), whether a token begins a word and whether no word goes on after it; None when all
+    tokens are words.
     """
 
     size: int
@@ -39,7 +40,7 @@ class Vocabulary:
     mask: int | None = None
     sentinels: tuple[int, ...] = ()
     special: frozenset[int] = frozenset()
-    word_starts: Callable[[], NDArray[np.bool_]] | None = field(default=None, compare=False)
+    word_edges: Callable[[], tuple[NDArray[np.bool_], NDArray[np.bool_]]] | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Vocabulary:
@@ -55,7 +56,7 @@ class Vocabulary:
             mask=tokenizer.mask_id,
             sentinels=tuple(i for i in holes if i is not None),
             special=tokenizer.special_ids,
-            word_starts=lambda: word_starts(tokenizer),
+            word_edges=lambda: word_edges(tokenizer),
         )
 
     @property
@@ -70,8 +71,18 @@ class Vocabulary:
 
     @cached_property
     def starts_word(self) -> NDArray[np.bool_]:
-        """(size,) whether a token begins a word."""
-        return np.ones(self.size, dtype=np.bool_) if self.word_starts is None else self.word_starts()
+        """(size,) whether a token begins a word wherever it stands."""
+        return self._edges[0]
+
+    @cached_property
+    def ends_word(self) -> NDArray[np.bool_]:
+        """(size,) whether the token after this one begins a word whatever it is."""
+        return self._edges[1]
+
+    @cached_property
+    def _edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        all_words = np.ones(self.size, dtype=np.bool_)
+        return (all_words, all_words) if self.word_edges is None else self.word_edges()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,24 +104,33 @@ class Given:
 
 
 def make_objective(given: Given) -> Objective:
-    """The objective that the recipe names; each has a file of its own in this package."""
+    """The objective that the recipe names; each has a file of its own in this package. Routers are balanced as well."""
+    from llmkit.training.objectives.balanced import balanced
+
     module = import_module(f"llmkit.training.objectives.{given.objective.name}")
-    return cast(Objective, module.make(given))
+    return balanced(cast(Objective, module.make(given)), given)
 
 
-def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
-    """(vocab,) whether a token begins a word, as the tokenizer spells it: no ## before it, or a space in front.
+def word_edges(tokenizer: Tokenizer) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether a token begins a word, and whether none goes on after it, (vocab,) each, as the tokenizer spells it.
 
-    What holds neither letter nor digit is a word of its own. In a vocabulary that marks no spaces (letters), every
-    token is.
+    A piece that goes on has ## before it (WordPiece) or no space in front (byte-level BPE, Unigram). What holds
+    neither letter nor digit is a word of its own. In a vocabulary that marks neither (letters), every token is.
     """
     tokens = tokenizer.backend.get_vocab(with_added_tokens=True)
     has_marks = any(t[:1] in _SPACES and len(t) > 1 for t in tokens)
-    found = np.ones(tokenizer.vocab_size, dtype=np.bool_)
+    starts, ends = (np.ones(tokenizer.vocab_size, dtype=np.bool_) for _ in range(2))
+    if not has_marks and not any(t.startswith("##") for t in tokens):
+        return starts, ends
     for token, i in tokens.items():
+        if i in tokenizer.special_ids:
+            continue
+        # Byte-level vocabularies spell bytes with letters of their own, a line break as well, and cut up characters.
+        text = tokenizer.decode_bytes([i]).decode("utf-8", "replace") if tokenizer.is_lossless else token
+        is_word = any(c.isalnum() or c == "\ufffd" for c in text)
         is_piece = token.startswith("##") or (has_marks and token[:1] not in _SPACES)
-        found[i] = not (is_piece and any(c.isalnum() for c in token))
-    return found
+        starts[i], ends[i] = not (is_piece and is_word), not is_word
+    return starts, ends
 
 
-_SPACES = frozenset("Ġ▁")  # how byte-level BPE and unigram write the space before a word
+_SPACES = frozenset("Ġ▁")  # how byte-level BPE and Unigram write the space before a word

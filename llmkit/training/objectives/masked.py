@@ -1,69 +1,47 @@
-"""Masked language modelling as BERT does it (Devlin et al. 2018, arXiv:1810.04805), and RoBERTa's variant.
+"""Masked language modelling as BERT does it (Devlin et al. 2018, arXiv:1810.04805), RoBERTa's and ALBERT's variants.
 
-With `next_sentence`, an example is `[CLS] A [SEP] B [SEP]`: A and B are runs of sentences, and half of the time B does
-not follow A but comes from another document; the model also tells which. Without, it is `[CLS] sentences [SEP]`, filled
-across documents (Liu et al. 2019, arXiv:1907.11692: FULL-SENTENCES). Of the tokens, `mask_rate` are to be predicted:
-80 % of these become [MASK], 10 % a random token, 10 % stay. All of it is drawn anew each time an example is seen.
+Without pairs, an example is `[CLS] sentences [SEP]`, filled across documents (Liu et al. 2019, arXiv:1907.11692:
+FULL-SENTENCES). With them it is `[CLS] A [SEP] B [SEP]`, two runs of sentences, and the model also judges the pair:
+
+next_sentence   half of the time B does not follow A but comes from another document
+sentence_order  half of the time A and B, which follow each other, have changed places (Lan et al. 2019,
+                arXiv:1909.11942)
+
+All of it is drawn anew each time an example is seen, unless maskings are static: then it is drawn a few times for each
+example, and those are taken in turn, as BERT's own data were made.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from llmkit.errors import InputRefused
-from llmkit.training.objectives.given import Given, Vocabulary
-from llmkit.training.objectives.glimpse import Glimpse, Lane, Mark, lane
-from llmkit.training.objectives.objective import (
-    NO_TARGET,
-    TARGET_STEP,
-    Batch,
-    Loss,
-    Measured,
-    Objective,
-    Picks,
-    Plain,
-    by_length,
-    padded_width,
-    round_up,
-)
+from llmkit.training.objectives.frames import Ids, framed
+from llmkit.training.objectives.given import Given
+from llmkit.training.objectives.glimpse import Glimpse
+from llmkit.training.objectives.hiding import Hiding, glimpse, rounded
+from llmkit.training.objectives.objective import NO_TARGET, Batch, Loss, Measured, Objective, Picks, Plain, by_length
 from llmkit.training.objectives.staged import Staged
+from llmkit.training.objectives.token_loss import token_nats
 from llmkit.training.objectives.windows import Text, Windows
 from llmkit.training.order import BucketedOrder
 from llmkit.training.schedule import first_long_step
-from llmkit.training.seeds import uniform
 
 if TYPE_CHECKING:
     from llmkit.models.shells import EncoderModel
 
-TOKEN, PAIR = "masked", "next_sentence"
-
-
-@dataclass(frozen=True)
-class MaskTokens:
-    """Ids the objective puts into examples; random replacements are drawn from `ordinary`."""
-
-    cls: int
-    sep: int
-    mask: int
-    pad: int
-    ordinary: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, words: Vocabulary) -> MaskTokens:
-        """Those of a vocabulary that was checked to have them."""
-        assert words.cls is not None
-        assert words.sep is not None
-        assert words.mask is not None
-        return cls(words.cls, words.sep, words.mask, words.pad or 0, words.ordinary)
+TOKEN = "masked"
+NEXT, ORDER = "next_sentence", "sentence_order"
+# What to say of a pair with label 0 and with label 1.
+VERDICTS = {NEXT: ("yes, it follows", "no, from elsewhere"), ORDER: ("as in the text", "swapped")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +50,7 @@ class MaskedBatch(Batch):
 
     positions: (n,) where predictions are due in the flattened (batch * seq); targets: (n,) the original ids there,
     NO_TARGET in the places that only fill up to a round number;
-    pair_labels: (batch,) 0 when B follows A and 1 when not, as BERT has it, or None.
+    pair_labels: (batch,) 0 when B follows A and 1 when not, as BERT and ALBERT have it, or None.
     """
 
     input_ids: Tensor
@@ -80,94 +58,132 @@ class MaskedBatch(Batch):
     token_type_ids: Tensor
     positions: Tensor
     targets: Tensor
-    pair_labels: Tensor | None
+    pair_labels: Tensor | None = None
+
+    def originals(self) -> tuple[Tensor, Tensor]:
+        """The ids before corruption and whether each is to be predicted, (batch, seq) each."""
+        ids, real = self.input_ids.flatten().clone(), self.targets != NO_TARGET
+        chosen = torch.zeros_like(ids, dtype=torch.bool)
+        ids[self.positions[real]], chosen[self.positions[real]] = self.targets[real], True
+        return ids.view_as(self.input_ids), chosen.view_as(self.input_ids)
+
+    def lengths(self) -> list[int]:
+        """Tokens of each row that are not padding."""
+        if self.attention_mask is None:
+            return [self.input_ids.shape[1]] * len(self.input_ids)
+        return [int(n) for n in self.attention_mask.sum(1)]
 
 
 class Masked(Plain):
-    """The objective of BERT (next_sentence=True) or RoBERTa over sentences packed into examples of `seq_len` tokens.
+    """The objective over sentences packed into examples of `seq_len` tokens.
 
+    pairs: NEXT, ORDER or None. static_masks: maskings made of each example; 0: as many as it is seen.
     fill: model, step -> (text with the mask, text with the answer), for samples along the way.
     """
 
     def __init__(
         self,
         text: Text,
-        tokens: MaskTokens,
+        hiding: Hiding,
         *,
         seq_len: int,
         batch_size: int,
         seed: int,
-        mask_rate: float = 0.15,
-        next_sentence: bool = True,
+        pairs: str | None = NEXT,
+        static_masks: int = 0,
         label_smoothing: float = 0.0,
         validation: Text | None = None,
         fill: Callable[[EncoderModel, int], tuple[str, str] | None] | None = None,
     ) -> None:
-        self.tokens, self.seq_len, self.batch_size, self.seed = tokens, seq_len, batch_size, seed
-        self.mask_rate, self.next_sentence, self.label_smoothing = mask_rate, next_sentence, label_smoothing
-        if next_sentence and len(text.documents) < 3:
+        self.hiding, self.seq_len, self.batch_size = hiding, seq_len, batch_size
+        self.pairs, self.static_masks, self.label_smoothing = pairs, static_masks, label_smoothing
+        if pairs == NEXT and len(text.documents) < 3:
             raise InputRefused(
                 "next-sentence pairs need at least two documents, and the training text is one",
                 "set objective.next_sentence=false, or give several files or JSON lines",
             )
-        self.train = Windows(text, self.room, within_documents=next_sentence)
+        # Nothing can be put in order that has no two parts.
+        shape: dict[str, Any] = {"within_documents": pairs is not None, "least": 2 if pairs == ORDER else 1}
+        self.train = Windows(text, self.room, **shape)
         self.order = BucketedOrder(self.train.lengths, seed, batch_size)
         self.n_examples = len(self.train.lengths)
-        self.validation = None
-        if validation is not None:
-            # A validation text of one document still serves: its random B sides then come from itself.
-            self.validation = Windows(validation, self.room, within_documents=next_sentence)
+        # A validation text of one document still serves: its random B sides then come from itself.
+        self.validation = None if validation is None else Windows(validation, self.room, **shape)
         self.fill = fill
 
     @property
     def room(self) -> int:
         """Tokens of text in an example, the frame taken off."""
-        return max(1, self.seq_len - (3 if self.next_sentence else 2))
+        return max(1, self.seq_len - (2 if self.pairs is None else 3))
 
     def picks(self, first: int, count: int) -> Picks:
         """See Objective."""
-        return self.order.picks(first, count)
+        picks, n = self.order.picks(first, count), self.static_masks
+        return replace(picks, draw=picks.index * n + picks.epoch % n) if n else picks
 
     def held_out(self) -> Sequence[Picks]:
         """Validation windows of similar length side by side."""
         return by_length(self.validation.lengths, self.batch_size) if self.validation is not None else []
 
     def collate(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> MaskedBatch:
-        """Examples with fresh random partners and a fresh random mask."""
-        return self._make(self._windows(picks), picks.index, rngs)
+        """Examples with their partners and masks."""
+        windows = self.validation if picks.held_out else self.train
+        assert windows is not None
+        made = [self._example(windows, int(window), rng) for window, rng in zip(picks.index, rngs, strict=True)]
+        frames = framed([(a, b) for a, b, _ in made], self.hiding.tokens, self.seq_len)
+        positions, targets = self.hiding(frames.ids, frames.is_text(self.hiding.tokens), rngs)
+        counts = {TOKEN: len(targets)}
+        if self.pairs is not None:
+            counts[self.pairs] = len(made)
+        positions, targets = rounded(positions, targets)
+        return MaskedBatch(
+            counts=counts,
+            n_examples=len(made),
+            n_tokens=int(frames.lengths.sum()),
+            input_ids=torch.from_numpy(frames.ids),
+            attention_mask=frames.attention_mask(),
+            token_type_ids=torch.from_numpy(frames.segments),
+            positions=torch.from_numpy(positions),
+            targets=torch.from_numpy(targets),
+            pair_labels=torch.tensor([label for *_, label in made], dtype=torch.int64) if self.pairs else None,
+        )
+
+    def _example(self, windows: Windows, window: int, rng: np.random.Generator) -> tuple[Ids, Ids | None, bool]:
+        """A, B, and whether something is wrong with the pair."""
+        if self.pairs == NEXT:
+            return windows.pair(window, self.room, rng)
+        if self.pairs == ORDER:
+            return windows.halves(window, rng)
+        return windows.whole(window), None, False
 
     def loss(self, model: EncoderModel, batch: MaskedBatch) -> Loss:
-        """Cross-entropy at the masked positions only, plus that of the next-sentence answer."""
-        token_logits, pair_logits = _predict(model, batch)
-        sums = {
-            TOKEN: F.cross_entropy(
-                token_logits.float(), batch.targets, reduction="sum", label_smoothing=self.label_smoothing
-            )
-        }
-        if batch.pair_labels is not None:
-            sums[PAIR] = F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
+        """Cross-entropy at the masked positions only, plus that of the answer about the pair."""
+        hidden = encoded(model, batch)
+        # The output layer is most of the work of a small model: it runs at the masked positions only.
+        rows = at_targets(hidden, batch)
+        sums = {TOKEN: token_nats(model.head, rows, batch.targets, label_smoothing=self.label_smoothing)}
+        if batch.pair_labels is not None and self.pairs is not None:
+            scores = model.pair_head(hidden).float()
+            sums[self.pairs] = F.cross_entropy(scores, batch.pair_labels, reduction="sum")
         return Loss(sums, batch.counts)
 
     def measure(self, model: EncoderModel, batch: MaskedBatch) -> Measured:
         """Nats and hits at the masked places, and of the pairs."""
-        token_logits, pair_logits = _predict(model, batch)
-        hits = (token_logits.argmax(-1) == batch.targets).sum()
-        nats = F.cross_entropy(token_logits.float(), batch.targets, reduction="sum")
-        n = batch.counts[TOKEN]
+        hidden, n = encoded(model, batch), batch.counts[TOKEN]
+        nats, hits = guesses(model, at_targets(hidden, batch), batch.targets)
         found = {"masked_loss": (nats, n), "masked_accuracy": (hits, n)}
-        if batch.pair_labels is not None:
-            pair_hits = (pair_logits.argmax(-1) == batch.pair_labels).sum()
-            pair_nats = F.cross_entropy(pair_logits.float(), batch.pair_labels, reduction="sum")
+        if batch.pair_labels is not None and self.pairs is not None:
+            scores = model.pair_head(hidden).float()
+            pair_nats = F.cross_entropy(scores, batch.pair_labels, reduction="sum")
             found["pair_loss"] = pair_nats, len(batch.pair_labels)
-            found["next_sentence_accuracy"] = pair_hits, len(batch.pair_labels)
+            found[f"{self.pairs}_accuracy"] = (scores.argmax(-1) == batch.pair_labels).sum(), len(batch.pair_labels)
         return found
 
     def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
         """The loss, what share is right, and the perplexity at masked places."""
         mean = means["masked_loss"]
         scores = {"loss": mean + means.get("pair_loss", 0.0), "masked_accuracy": means["masked_accuracy"]}
-        if "next_sentence_accuracy" in means:
-            scores["next_sentence_accuracy"] = means["next_sentence_accuracy"]
+        scores |= {name: means[name] for name in means if name == f"{self.pairs}_accuracy"}
         return scores | {"masked_loss": mean, "perplexity": math.exp(min(mean, 700.0))}
 
     def sample(self, model: EncoderModel, step: int) -> tuple[str, str] | None:
@@ -176,139 +192,61 @@ class Masked(Plain):
 
     def preview(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> list[Glimpse]:
         """The text, and what the model sees of it."""
-        batch = self.collate(picks, rngs)
-        flat = batch.input_ids.flatten()
-        whole = flat.clone()
-        real = batch.targets != NO_TARGET
-        whole[batch.positions[real]] = batch.targets[real]
-        chosen = torch.zeros_like(flat, dtype=torch.bool)
-        chosen[batch.positions[real]] = True
-        rows = [t.view_as(batch.input_ids) for t in (flat, whole, chosen)]
-        special = frozenset((self.tokens.cls, self.tokens.sep))
-        found = []
-        for row in range(batch.n_examples):
-            seen, truth, is_chosen = (t[row].tolist() for t in rows)
-            n = len(seen) if batch.attention_mask is None else int(batch.attention_mask[row].sum())
-            marks = [self._mark(*of) for of in zip(seen[:n], truth[:n], is_chosen[:n], strict=True)]
-            lanes = [lane("text", truth[:n], special=special), Lane("input", list(zip(seen, marks, strict=False)))]
-            notes = {}
-            if batch.pair_labels is not None:
-                notes["next sentence"] = "no, from elsewhere" if batch.pair_labels[row] else "yes, it follows"
-            found.append(Glimpse(lanes, notes))
-        return found
-
-    def _mark(self, seen: int, truth: int, is_chosen: bool) -> Mark:
-        if not is_chosen:
-            return Mark.SPECIAL if seen in (self.tokens.cls, self.tokens.sep) else Mark.PLAIN
-        return Mark.HIDDEN if seen == self.tokens.mask else Mark.KEPT if seen == truth else Mark.REPLACED
-
-    def _windows(self, picks: Picks) -> Windows:
-        if not picks.held_out:
-            return self.train
-        assert self.validation is not None
-        return self.validation
-
-    def _make(self, windows: Windows, index: NDArray[np.integer], rngs: Sequence[np.random.Generator]) -> MaskedBatch:
-        t = self.tokens
-        rows: list[tuple[NDArray[np.integer], NDArray[np.integer] | None]] = []
-        pair_labels: list[bool] = []
-        for window, rng in zip(index, rngs, strict=True):
-            if self.next_sentence:
-                first, second, is_random = windows.pair(int(window), self.room, rng)
-                rows.append((first, second))
-                pair_labels.append(is_random)
-            else:
-                rows.append((windows.whole(int(window)), None))
-        width = padded_width(max(len(a) + (2 if b is None else len(b) + 3) for a, b in rows), self.seq_len)
-        ids = np.full((len(rows), width), t.pad, dtype=np.int64)
-        types = np.zeros_like(ids)
-        lengths = np.empty(len(rows), dtype=np.int64)
-        for row, (a, b) in enumerate(rows):
-            ids[row, 0] = t.cls
-            ids[row, 1 : len(a) + 1] = a
-            ids[row, len(a) + 1] = t.sep
-            end = len(a) + 2
-            if b is not None:
-                ids[row, end : end + len(b)] = b
-                ids[row, end + len(b)] = t.sep
-                types[row, end : end + len(b) + 1] = 1
-                end += len(b) + 1
-            lengths[row] = end
-        attention = np.arange(width) < lengths[:, None]
-        is_text = attention & (ids != t.cls) & (ids != t.sep)
-        positions, targets = mask(ids, is_text, self.mask_rate, t, rngs)
-        counts = {TOKEN: len(targets)}
-        unused = round_up(len(targets), TARGET_STEP) - len(targets)
-        positions = np.pad(positions, (0, unused))
-        targets = np.pad(targets, (0, unused), constant_values=NO_TARGET)
-        if self.next_sentence:
-            counts[PAIR] = len(rows)
-        return MaskedBatch(
-            counts=counts,
-            n_examples=len(rows),
-            n_tokens=int(lengths.sum()),
-            input_ids=torch.from_numpy(ids),
-            attention_mask=None if attention.all() else torch.from_numpy(attention.astype(np.int64)),
-            token_type_ids=torch.from_numpy(types),
-            positions=torch.from_numpy(positions),
-            targets=torch.from_numpy(targets),
-            pair_labels=torch.tensor(pair_labels, dtype=torch.int64) if self.next_sentence else None,
-        )
+        return glimpses(self.collate(picks, rngs), self.hiding, self.pairs)
 
 
-def mask(
-    ids: NDArray[np.int64],
-    is_text: NDArray[np.bool_],
-    rate: float,
-    tokens: MaskTokens,
-    rngs: Sequence[np.random.Generator],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hide a share `rate` of each row's text tokens in place (at least one), by the 80/10/10 rule.
-
-    ids, is_text: (batch, seq); rngs: one per row. Returns the flat positions, ascending, and the ids that were there,
-    (n,) each.
-    """
-    wanted = np.maximum(1, np.rint(is_text.sum(1) * rate)).astype(np.int64)
-    draws = uniform(rngs, 3 * ids.shape[1]).reshape(len(ids), 3, -1)
-    draw, fate, other = draws[:, 0], draws[:, 1].reshape(-1), draws[:, 2].reshape(-1)
-    draw[~is_text] = 2.0
-    limit = np.take_along_axis(np.sort(draw, axis=1), wanted[:, None] - 1, axis=1)
-    positions = np.flatnonzero((draw <= limit) & is_text)
-    flat = ids.reshape(-1)
-    targets = flat[positions]
-    flat[positions[fate[positions] < 0.8]] = tokens.mask
-    randoms = positions[fate[positions] >= 0.9]
-    flat[randoms] = tokens.ordinary[(other[randoms] * len(tokens.ordinary)).astype(np.int64)]
-    return positions, targets
+def encoded(model: EncoderModel, batch: MaskedBatch) -> Tensor:
+    """Hidden states (batch, seq, d_model)."""
+    return model.encode(batch.input_ids, batch.attention_mask, batch.token_type_ids)
 
 
-def _predict(model: EncoderModel, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
-    """Token logits (n, vocab) at the masked positions and pair logits (batch, 2), the latter empty without pairs."""
-    hidden = model.encode(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-    # The output layer is most of the work of a small model: it runs at the masked positions only.
-    tokens = model.head(hidden.flatten(0, 1)[batch.positions])
-    pairs = model.pair_head(hidden) if batch.pair_labels is not None else hidden.new_zeros(0, 2)
-    return tokens, pairs
+def at_targets(hidden: Tensor, batch: MaskedBatch) -> Tensor:
+    """(n, d_model) the hidden states where predictions are due."""
+    return hidden.flatten(0, 1)[batch.positions]
+
+
+def guesses(model: EncoderModel, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Nats of the targets, and how many are the likeliest token, summed. rows: (n, d_model), targets: (n,)."""
+    scores = model.head(rows).float()
+    return F.cross_entropy(scores, targets, reduction="sum"), (scores.argmax(-1) == targets).sum()
+
+
+def glimpses(batch: MaskedBatch, hiding: Hiding, pairs: str | None = None) -> list[Glimpse]:
+    """What became of each example."""
+    truth, chosen = batch.originals()
+    found = []
+    for row, n in enumerate(batch.lengths()):
+        seen, before, asked = (t[row, :n].tolist() for t in (batch.input_ids, truth, chosen))
+        notes = {}
+        if batch.pair_labels is not None and pairs is not None:
+            notes[pairs] = VERDICTS[pairs][int(batch.pair_labels[row])]
+        found.append(glimpse(seen, before, asked, hiding.tokens, **notes))
+    return found
 
 
 def make(given: Given) -> Objective:
-    """The objective as the recipe has it: in two stages when its last steps have longer examples."""
+    """The objective as the recipe has it."""
+    return staged(given, Hiding.of(given))
+
+
+def staged(given: Given, hiding: Hiding) -> Masked | Staged:
+    """Examples as the recipe has them: in two stages when those of its last steps are longer."""
     t, o = given.train, given.objective
-    short = masked(given, t.seq_len, t.batch_size)
+    short = masked(given, hiding, t.seq_len, t.batch_size)
     switch, longest = first_long_step(t.steps, o.long_share), given.config.max_seq_len
     if switch == t.steps or longest <= t.seq_len:
         return short
     later_batch_size = max(1, t.batch_size * t.seq_len // longest)
     return Staged(
         short,
-        masked(given, longest, later_batch_size),
+        masked(given, hiding, longest, later_batch_size),
         switch=switch * t.accumulate * t.batch_size,
         batch_size=t.batch_size,
         later_batch_size=later_batch_size,
     )
 
 
-def masked(given: Given, seq_len: int, batch_size: int) -> Masked:
+def masked(given: Given, hiding: Hiding, seq_len: int, batch_size: int) -> Masked:
     """The objective with examples of `seq_len` tokens."""
     from llmkit.training.samples import filled_mask
 
@@ -318,12 +256,12 @@ def masked(given: Given, seq_len: int, batch_size: int) -> Masked:
         fill = filled_mask(given.tokenizer, t.sample_prompt, validation or given.text, t.seed)
     return Masked(
         Text.of(given.text),
-        MaskTokens.of(given.words),
+        hiding,
         seq_len=seq_len,
         batch_size=batch_size,
         seed=t.seed,
-        mask_rate=o.rate,
-        next_sentence=o.next_sentence,
+        pairs=NEXT if o.next_sentence else ORDER if o.sentence_order else None,
+        static_masks=o.static_masks,
         label_smoothing=o.label_smoothing,
         validation=Text.of(validation) if validation else None,
         fill=fill,

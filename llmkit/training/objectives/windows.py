@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.errors import InputRefused
+
 if TYPE_CHECKING:
     from llmkit.data.corpus import TokenCorpus
 
@@ -36,10 +38,13 @@ class Windows:
     lengths: (n,) tokens of text in each window.
     """
 
-    def __init__(self, text: Text, room: int, *, within_documents: bool) -> None:
+    def __init__(self, text: Text, room: int, *, within_documents: bool, least: int = 1) -> None:
+        """room: most tokens of a window; least: fewest, shorter ones are left out."""
         self.text = text
-        self.first, self.last, self.begin, self.end = _chop(text, room, within_documents)
+        self.first, self.last, self.begin, self.end = _chop(text, room, within_documents, least)
         self.lengths = self.end - self.begin
+        if not len(self.lengths):
+            raise InputRefused(f"no piece of the text has {least} tokens", "use more text")
 
     def whole(self, window: int) -> NDArray[np.integer]:
         """All tokens of a window."""
@@ -49,12 +54,8 @@ class Windows:
         self, window: int, room: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.integer], NDArray[np.integer], bool]:
         """A and B of a window and whether B is random; together at most `room` tokens, and neither is empty."""
-        first, last = int(self.first[window]), int(self.last[window])
         begin, end = int(self.begin[window]), int(self.end[window])
-        if last - first < 2:  # one sentence: nothing follows it here, so it is split in the middle when B must follow
-            cut = begin + max(1, (end - begin) // 2)
-        else:
-            cut = int(self.text.sentences[rng.integers(first + 1, last)])
+        cut = self._cut(window, rng)
         is_random = bool(rng.random() < 0.5) or cut >= end
         a = self.text.ids[begin:cut]
         if not is_random:
@@ -63,6 +64,19 @@ class Windows:
         wanted = max(1, min(room - len(a), end - cut))
         b = self._elsewhere(window, wanted, rng)
         return a[: room - len(b)] if len(a) + len(b) > room else a, b, True
+
+    def halves(self, window: int, rng: np.random.Generator) -> tuple[NDArray[np.integer], NDArray[np.integer], bool]:
+        """The two parts of a window of at least two tokens, and whether they have changed places."""
+        cut = self._cut(window, rng)
+        a, b = self.text.ids[self.begin[window] : cut], self.text.ids[cut : self.end[window]]
+        return (b, a, True) if rng.random() < 0.5 else (a, b, False)
+
+    def _cut(self, window: int, rng: np.random.Generator) -> int:
+        """Where B begins: with some sentence, or in the middle of the only one."""
+        first, last, begin = int(self.first[window]), int(self.last[window]), int(self.begin[window])
+        if last - first < 2:
+            return begin + max(1, (int(self.end[window]) - begin) // 2)
+        return int(self.text.sentences[rng.integers(first + 1, last)])
 
     def _elsewhere(self, window: int, wanted: int, rng: np.random.Generator) -> NDArray[np.integer]:
         """Up to `wanted` tokens from a random sentence on, in another document if there is one."""
@@ -79,7 +93,7 @@ class Windows:
         return self.text.ids[int(sentences[start]) : stop]
 
 
-def _chop(text: Text, room: int, within_documents: bool) -> tuple[NDArray[np.int64], ...]:
+def _chop(text: Text, room: int, within_documents: bool, least: int) -> tuple[NDArray[np.int64], ...]:
     """First and last (exclusive) sentence, begin and end token of each window, greedily filled up to `room` tokens."""
     sentences, documents = text.sentences, text.documents
     ends = documents[1:] if within_documents else documents[-1:]
@@ -96,4 +110,5 @@ def _chop(text: Text, room: int, within_documents: bool) -> tuple[NDArray[np.int
             stop = int(sentences[first + 1])  # one sentence longer than the room
             rows += [(first, first + 1, at, min(at + room, stop)) for at in range(begin, stop, room)]
             first += 1
-    return tuple(np.array(rows, dtype=np.int64).reshape(-1, 4).T)
+    found = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    return tuple(found[found[:, 3] - found[:, 2] >= least].T)
