@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmkit.cli.options import Quiet, Set, Store
+from llmkit.cli.options import Quiet, Set, Size, Store
 from llmkit.cli.plotting import Across, Plot, Svg, Upwards
 from llmkit.cli.previewing import PreviewCount
 from llmkit.cli.training import (
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def pretrain(
     recipe: RecipeArgument = None,
     overrides: Set = None,
+    size: Size = None,
     run: RunName = None,
     store: Store = None,
     dry_run: DryRun = False,
@@ -44,7 +45,7 @@ def pretrain(
     \b
     llmkit pretrain bert-mini                          a small BERT on stories
     llmkit pretrain gpt-mini --set data.train=my.txt   your own text
-    llmkit pretrain my.yaml --dry-run                  what it will take
+    llmkit pretrain gpt-mini --size 30M --dry-run      scaled by one dial; what it will take
     llmkit pretrain bert-mini --preview 2              two examples, before and after
     llmkit pretrain bert-mini --plot                   what it has learned so far
     """
@@ -55,7 +56,7 @@ def pretrain(
         return
     from llmkit.cli.training_run import carry_out
 
-    chosen = read_recipe(one_recipe(recipe), overrides, device, allow_change, finetune=False)
+    chosen = read_recipe(one_recipe(recipe), overrides, device, allow_change, size=size, finetune=False)
     if preview is not None:
         from llmkit.cli.previewing import preview as show
 

@@ -122,7 +122,13 @@ def one_recipe(recipes: list[str] | None) -> str:
 
 
 def read_recipe(
-    path: str, overrides: list[str] | None, device: str | None, allow: list[str] | None, *, finetune: bool
+    path: str,
+    overrides: list[str] | None,
+    device: str | None,
+    allow: list[str] | None,
+    *,
+    size: str | None = None,
+    finetune: bool,
 ) -> Recipe:
     """The recipe with all flags applied; refused when it is one for the other command, or `allow` names no key."""
     from llmkit.errors import UsageError
@@ -136,7 +142,7 @@ def read_recipe(
             near = " or ".join(map(repr, guess_key(key, keys)))
             hint = f"did you mean {near}?" if near else "llmkit recipe schema lists the keys"
             raise UsageError(f"--allow-change names no key of a recipe: {key[:80]!r}", hint)
-    recipe = load_recipe(path, [*(overrides or []), *([f"train.device={device}"] if device else [])])
+    recipe = load_recipe(path, [*(overrides or []), *([f"train.device={device}"] if device else [])], size=size)
     if recipe.is_finetune != finetune:
         here, there = ("finetune", "pretrain") if finetune else ("pretrain", "finetune")
         what = "starts from random weights" if finetune else "starts from a checkpoint"
