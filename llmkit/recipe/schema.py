@@ -149,7 +149,7 @@ class ObjectiveSettings:
         "weight of the direction of the last hidden states", 1.0, low=0, high=1e4, only=("distillation",)
     )
     across_documents: bool = key(
-        "whether a token may attend to an earlier document in the same example", True, only=("causal",)
+        "whether a token may attend to an earlier document in the same example", True, only=("causal", "prefix")
     )
     dropout: float | None = key(
         "share of values set to 0 in the model while it learns; null: as the base has it",
