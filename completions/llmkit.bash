@@ -18,7 +18,7 @@ _llmkit_at() {
         ;;
     'pretrain')
         children='' arguments='pretrain:0+'
-        options='-h --help --set --run --store --dry-run --allow-change --device --plot --svg --x --y --json --quiet -q' takes=' --set --run --store --allow-change --device --svg --x --y '
+        options='-h --help --set --size --run --store --dry-run --preview --allow-change --device --plot --svg --x --y --json --quiet -q' takes=' --set --size --run --store --preview --allow-change --device --svg --x --y '
         ;;
     'finetune')
         children='' arguments='finetune:0+'

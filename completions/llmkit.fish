@@ -45,8 +45,10 @@ set -g __llmkit_takes \
     'train-bpe --errors' \
     'train-bpe --store' \
     'pretrain --set' \
+    'pretrain --size' \
     'pretrain --run' \
     'pretrain --store' \
+    'pretrain --preview' \
     'pretrain --allow-change' \
     'pretrain --device' \
     'pretrain --svg' \
@@ -263,9 +265,11 @@ complete -c llmkit -n '__llmkit_at "train-bpe"' -F
 # llmkit pretrain
 complete -c llmkit -n '__llmkit_at "pretrain"' -s h -l help -d 'Show this message and exit.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l set -r -f -k -a '(__llmkit_words recipe-keys)' -d 'Override a recipe key, for example train.steps=500; repeatable.'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l size -r -f -d 'mini, small, base or parameters (30M): scales the whole recipe.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l run -r -f -d 'Name of the run in the store [default: the recipe\'s].'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l dry-run -d 'Show parameters, memory, disk and time, train nothing.'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l preview -r -f -d 'Show the first N examples before and after corruption, train nothing.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l allow-change -r -f -k -a '(__llmkit_words recipe-key-names)' -d 'Go on although this recipe key changed; repeatable.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps [default: the recipe\'s train.device].'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l plot -d 'Draw the curves of runs, also going ones; RECIPE is then a run or a file.'

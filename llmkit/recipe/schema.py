@@ -129,7 +129,7 @@ class ObjectiveSettings:
         0.0,
         low=0,
         high=1,
-        only=("masked",),
+        only=("masked", "replaced_token", "distillation"),
     )
     mean_span: float = key("mean length of a hidden run, in tokens", 3.0, low=1, high=1000, only=SPANS)
     permute_sentences: bool = key("also shuffle the sentences", True, only=("denoising",))
@@ -220,6 +220,7 @@ class TrainSettings:
     sample_every: int = key("steps between two samples of what the model says; 0: none", 0, low=0, high=10**10)
     sample_prompt: str | None = key("text the samples start from, or with [MASK], fill in", None)
     threads: int = key("processor threads; 0: as many as there are cores", 0, low=0, high=4096)
+    tensorboard: bool = key("also write what the log says as TensorBoard files, to tb in the run's directory", False)
     device: str = key(
         "where to compute: auto (the best there is), cpu, cuda, cuda:1 or mps",
         "auto",

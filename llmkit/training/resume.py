@@ -22,6 +22,7 @@ HARMLESS = frozenset(
     for key in (
         *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every", "sample_prompt"),
         *("nonfinite", "max_skips"),
+        "tensorboard",
         *("threads", "device"),  # these may change last digits; the session warns about it
     )
 ) | {"name"}

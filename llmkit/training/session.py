@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -34,8 +34,12 @@ from llmkit.training.progress import Progress
 from llmkit.training.resume import Resumption, check_digests
 from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.signals import StopRequest
+from llmkit.training.tensorboard import DIRECTORY, Board
 from llmkit.training.token_ids import token_ids
 from llmkit.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from llmkit.models.two_towers import AnyModel
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,12 @@ def pretrain(
     config = model_config(recipe, prepared.tokenizer)
     refuse_what_cannot_fit(estimate(config, recipe.train, recipe.objective), device, with_activations=False)
     seed_torch(recipe.train.seed, Purpose.WEIGHTS)
-    model = load_family(recipe.model.family).build(config)
-    objective = make_objective(given(recipe, prepared, config, run.path.parent))
+    model = load_family(recipe.model.family).build(config).to(device)
+    objective = make_objective(given(recipe, prepared, config, run.path.parent, model))
     return train(
         recipe,
         run,
-        model.to(device),
+        model,
         objective,
         prepared.tokenizer,
         meta={"digests": prepared.digest},
@@ -115,9 +119,13 @@ def train(
     dtype = training_dtype(recipe.train.dtype, device)
     meter = Meter(model, objective, recipe.train, device, dtype, seconds=metrics.seconds)
 
+    board = Board(run.path / DIRECTORY, done) if recipe.train.tensorboard else None
+
     def emit(event: Event) -> None:
         event = meter(event)
         metrics(event)
+        if board is not None:
+            board(event)
         if best is not None:
             best.note(event, model)
         for listener in listeners:
@@ -143,6 +151,8 @@ def train(
         reason = trainer.run(run.path.name, origin)
     finally:
         metrics.close()
+        if board is not None:
+            board.close()
     return Outcome(reason, trainer.progress.step, trainer.progress)
 
 
@@ -170,8 +180,10 @@ def head_for(recipe: Recipe) -> str:
     return head
 
 
-def given(recipe: Recipe, prepared: Prepared, config: ModelConfig, store: Path) -> Given:
-    """What the recipe's objective is made from."""
+def given(
+    recipe: Recipe, prepared: Prepared, config: ModelConfig, store: Path, model: AnyModel | None = None
+) -> Given:
+    """What the recipe's objective is made from; without a model it can show examples, not train."""
     return Given(
         objective=recipe.objective,
         train=recipe.train,
@@ -181,4 +193,5 @@ def given(recipe: Recipe, prepared: Prepared, config: ModelConfig, store: Path) 
         validation=prepared.validation,
         tokenizer=prepared.tokenizer,
         load=lambda ref: read_model(resolve(ref, store)),
+        model=model,
     )
