@@ -21,7 +21,7 @@ from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.checkpoints import Best, checkpoint_bytes, restore, saver, warn_of_other_versions
 from llmkit.training.device import choose_device, training_dtype
 from llmkit.training.disk import refuse_full_disk
-from llmkit.training.events import Event, Listener
+from llmkit.training.events import Event, Listener, Warned
 from llmkit.training.learner import Learner
 from llmkit.training.logs import MetricsFile
 from llmkit.training.memory import estimate, refuse_what_cannot_fit
@@ -137,6 +137,8 @@ def train(
     try:
         if resumption is not None:
             warn_of_other_versions(resumption, emit)
+        for remark in getattr(objective, "remarks", ()):
+            emit(Warned(done, remark))
         trainer = Trainer(
             model,
             objective,
