@@ -137,7 +137,7 @@ class Answering(Plain):
 
     def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
         """The loss and what share of the tokens is right, then how good the answers are."""
-        return dict(means)
+        return {name: mean for name, mean in means.items() if isinstance(mean, float)}
 
     def write(self, model: EncoderDecoderModel, sources: Sequence[Any], truths: Sequence[Any] = ()) -> list[list[int]]:
         """What the model answers, always taking the likeliest token; not much longer than the longest truth."""

@@ -97,7 +97,7 @@ class Seq2Seq(Answering):
 
     def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
         """See Answering; BLEU is of tokens, over all that was written."""
-        return {name: bleu(mean) if name == "bleu" else mean for name, mean in means.items()}
+        return {**super().scores(means), "bleu": bleu(means["bleu"])}
 
 
 def make(given: Given) -> Seq2Seq:
