@@ -103,7 +103,7 @@ class DataSettings:
 
 # Objectives that hide tokens one by one, and those that hide runs of them or whole sentences.
 SINGLE = ("masked", "replaced_token", "distillation", "translation_masked")
-SPANS = ("span_corruption", "denoising", "permutation", "future_ngram")
+SPANS = ("span_corruption", "denoising", "permutation")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class ObjectiveSettings:
         None,
         above=0,
         high=0.9,
-        only=(*SINGLE, *SPANS, "gap_sentences"),
+        only=(*SINGLE, *SPANS, "future_ngram", "gap_sentences"),
     )
     whole_words: bool = key("hide all pieces of a word or none", False, only=SINGLE)
     static_masks: int = key(
