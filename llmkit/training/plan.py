@@ -6,44 +6,31 @@ Nothing is left behind: no run directory, no cache, no tokenizer.
 from __future__ import annotations
 
 import shutil
-import statistics
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from llmkit.checkpoint.config_json import read_model_config
+from llmkit.checkpoint.hf_layout import read_model
 from llmkit.checkpoint.refs import resolve
-from llmkit.data.corpus import TokenCorpus
 from llmkit.data.sources import STORIES, open_source
 from llmkit.data.split import Part
 from llmkit.data.text_in import STDIN
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import family_of, load_family
-from llmkit.recipe.schema import Recipe, TrainSettings
-from llmkit.recipe.tasks import SENTINELS, TASKS, Form
-from llmkit.tokenization.framing import Framed
+from llmkit.recipe.parameters import count_parameters
+from llmkit.recipe.schema import Recipe
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.disk import most_at_once, refuse_full_disk
+from llmkit.training.fitting import fitting_batch, fitting_size
 from llmkit.training.labelled import find_base, read_tables
-from llmkit.training.learner import Learner
-from llmkit.training.memory import Need, available, estimate, refuse_what_cannot_fit
-from llmkit.training.objectives.classify import Classify, Labelled
-from llmkit.training.objectives.given import Given, Vocabulary, make_objective
-from llmkit.training.objectives.objective import Objective
-from llmkit.training.optim import make_optimizer
+from llmkit.training.memory import available, estimate, refuse_what_cannot_fit
 from llmkit.training.prepare import named_texts
 from llmkit.training.session import head_for, set_up
-from llmkit.training.trainer import Trainer
+from llmkit.training.trial import try_out
 
-PROBE_STEPS = 3
-# A probe of more work than this is made on fewer examples and scaled up: about ten seconds on two slow cores.
-PROBE_FLOPS = 1e12
 SAMPLE_CHARS = 1 << 20
 # Data of more bytes than this have something for both sides of a split.
 SMALL_DATA = 1 << 26
@@ -53,23 +40,38 @@ BYTES_PER_TOKEN = 4.0
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes in bytes, times in seconds; None where it cannot be told."""
+    """Sizes in bytes, times in seconds; None where it cannot be told.
+
+    active_parameters: those that work on one token. flops: counted operations of the whole run; flops_6nd: the usual
+    estimate of them, six for each active parameter and token.
+    """
 
     run: str
     model: str
     device: str
+    d_model: int
+    n_layers: int
+    n_heads: int
     parameters: int
+    active_parameters: int
     embedding_parameters: int
     vocab_size: int
     steps: int
+    batch_size: int
+    accumulate: int
+    seq_len: int
+    lr: float
     tokens_per_step: int
     tokens: int
+    tokens_per_parameter: float
     epochs: float | None
     flops: float
+    flops_6nd: float
     memory_weights: int
     memory_gradients: int
     memory_optimizer: int
     memory_activations: int
+    memory_other: int
     memory_total: int
     memory_available: int | None
     disk_checkpoint: int
@@ -85,108 +87,66 @@ class Plan:
 
 def make_plan(recipe: Recipe, store: Path) -> Plan:
     """Plan the run. Raises OutOfMemory or StorageError for one that cannot fit, and what the data are refused for."""
-    device = set_up(recipe)
-    if recipe.is_finetune:
-        config, tokens_in_data = _finetune_sizes(recipe, store)
-    else:
-        config, tokens_in_data = _pretrain_sizes(recipe, store)
-    need = estimate(config, recipe.train, recipe.objective)
-    refuse_what_cannot_fit(need, device)
-    t = recipe.train
-    tokens_per_step = t.batch_size * t.accumulate * t.seq_len
+    device, t = set_up(recipe), recipe.train
+    config, tokens_in_data = sizes(recipe, store)
+    guess = estimate(config, t, recipe.objective)
+    have = available(device)
+    refuse_what_cannot_fit(guess, device, fitting_size(recipe, config, have))
     # Fine-tuning may have to keep the newest weights beside the best ones.
-    checkpoint = need.checkpoint + (need.weights if recipe.is_finetune else 0)
-    disk, free = checkpoint * most_at_once(t), _free(store)
+    checkpoint = guess.checkpoint + (guess.weights if recipe.is_finetune else 0)
     refuse_full_disk(store, checkpoint, t)
-    step_seconds = probe(recipe, config, need, device)
+    trial = try_out(recipe, config, guess, device, have, lambda ref: read_model(resolve(ref, store)))
+    need = guess
+    if trial.footprint is not None:
+        need = trial.footprint.need(t.batch_size, t.accumulate)
+        hint = fitting_batch(recipe, trial.footprint, have) or fitting_size(recipe, config, have)
+        refuse_what_cannot_fit(need, device, hint, is_measured=True)
+        checkpoint = need.checkpoint + (need.weights if recipe.is_finetune else 0)
+        refuse_full_disk(store, checkpoint, t)
+    active = count_parameters(family_of(config), config)
+    at_work = need.parameters - (active.total - active.active)
+    tokens_per_step = t.batch_size * t.accumulate * t.seq_len
+    tokens = tokens_per_step * t.steps
     return Plan(
         run=recipe.name,
         model=family_of(config).name,
         device=str(device),
+        d_model=config.d_model,
+        n_layers=config.n_layers,
+        n_heads=config.n_heads,
         parameters=need.parameters,
+        active_parameters=at_work,
         embedding_parameters=need.embedding_parameters,
         vocab_size=config.vocab_size,
         steps=t.steps,
+        batch_size=t.batch_size,
+        accumulate=t.accumulate,
+        seq_len=t.seq_len,
+        lr=t.lr,
         tokens_per_step=tokens_per_step,
-        tokens=tokens_per_step * t.steps,
-        epochs=tokens_per_step * t.steps / tokens_in_data if tokens_in_data else None,
-        flops=6.0 * need.parameters * tokens_per_step * t.steps,
+        tokens=tokens,
+        tokens_per_parameter=tokens / at_work,
+        epochs=tokens / tokens_in_data if tokens_in_data else None,
+        flops=trial.flops * t.steps,
+        flops_6nd=6.0 * at_work * tokens,
         memory_weights=need.weights,
         memory_gradients=need.gradients,
         memory_optimizer=need.optimizer,
         memory_activations=need.activations,
+        memory_other=need.other,
         memory_total=need.total,
-        memory_available=available(device),
+        memory_available=have,
         disk_checkpoint=checkpoint,
-        disk_total=disk,
-        disk_free=free,
-        step_seconds=step_seconds,
-        total_seconds=step_seconds * t.steps,
+        disk_total=checkpoint * most_at_once(t),
+        disk_free=_free(store),
+        step_seconds=trial.seconds,
+        total_seconds=trial.seconds * t.steps,
     )
 
 
-def probe(recipe: Recipe, config: ModelConfig, need: Need, device: torch.device) -> float:
-    """Seconds of one optimizer step on made-up tokens: the median of a few, after one that warms up."""
-    t = recipe.train
-    examples = t.batch_size * t.accumulate
-    work = 6.0 * need.parameters * examples * t.seq_len
-    rows = max(1, min(t.batch_size, int(t.batch_size * PROBE_FLOPS / max(work, 1.0))))
-    accumulate = t.accumulate if rows == t.batch_size else 1
-    settings = replace(t, batch_size=rows, accumulate=accumulate)
-    torch.manual_seed(0)
-    model = family_of(config).build(config).to(device)
-    objective = made_up(recipe, config, settings)
-    optimizer = make_optimizer(Learner(model, objective), settings)
-    trainer = Trainer(model, objective, optimizer, settings)
-    seconds = []
-    for _ in range(1 + PROBE_STEPS):
-        began = time.perf_counter()
-        trainer._gradients()
-        optimizer.step(0.0)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:]) * examples / (rows * accumulate)
-
-
-def made_up(recipe: Recipe, config: ModelConfig, settings: TrainSettings) -> Objective:
-    """The recipe's objective over random tokens, enough for a step or two."""
-    rng = np.random.default_rng(0)
-    n, v, rows = settings.seq_len, config.vocab_size, settings.batch_size * settings.accumulate
-    if recipe.objective.name == "classify":
-        texts = [Framed(row.tolist()) for row in rng.integers(v, size=(4 * rows, n))]
-        labels = np.arange(4 * rows, dtype=np.int64) % len(config.labels)
-        data = Labelled(texts, labels)
-        return Classify(data, None, n_labels=len(config.labels), pad_id=0, batch_size=settings.batch_size, seed=0)
-    n = max(n, config.max_seq_len) if recipe.objective.long_share else n
-    task = TASKS[recipe.objective.name]
-    given = Given(
-        objective=recipe.objective,
-        train=settings,
-        config=config,
-        words=made_up_words(v),
-        text=made_up_text(rng, v, n, 2 * rows + 4),
-    )
-    if task.form is Form.PAIRS:
-        given = replace(given, text=replace(given.text, target=made_up_text(rng, v, n, 2 * rows + 4)))
-    return make_objective(given)
-
-
-def made_up_words(vocab_size: int) -> Vocabulary:
-    """A vocabulary whose first ids are the special ones."""
-    n_holes = min(len(SENTINELS), vocab_size // 4)
-    pad, eos, cls, sep, mask = special = [i % vocab_size for i in range(5)]
-    holes = tuple(range(vocab_size - n_holes, vocab_size))
-    known = frozenset([*special, *holes])
-    return Vocabulary(size=vocab_size, sentinels=holes, special=known, pad=pad, eos=eos, cls=cls, sep=sep, mask=mask)
-
-
-def made_up_text(rng: np.random.Generator, vocab_size: int, seq_len: int, documents: int) -> TokenCorpus:
-    """`documents` documents of a good `seq_len` tokens in eight sentences each."""
-    sentence = max(1, -(-seq_len // 8))
-    ids = rng.integers(min(5, vocab_size - 1), vocab_size, size=documents * 8 * sentence)
-    starts = np.arange(0, len(ids) + 1, sentence, dtype=np.int64)
-    return TokenCorpus.in_memory(ids, starts[::8], starts)
+def sizes(recipe: Recipe, store: Path) -> tuple[ModelConfig, float | None]:
+    """The model's configuration as far as it is known now, and about how many tokens the data have."""
+    return _finetune_sizes(recipe, store) if recipe.is_finetune else _pretrain_sizes(recipe, store)
 
 
 def refuse_empty_parts(recipe: Recipe) -> None:

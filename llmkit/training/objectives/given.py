@@ -91,6 +91,8 @@ class Given:
 
     config: the model's. text, validation: tokenized in the form that the task names. tokenizer: None when a plan is
     made on random tokens; there are no samples then. load: a checkpoint by reference, for objectives with a teacher.
+    model: what is to learn, where it will learn, for objectives with a second network beside it; None when examples
+    are only looked at.
     """
 
     objective: ObjectiveSettings
@@ -101,6 +103,7 @@ class Given:
     validation: TokenCorpus | None = None
     tokenizer: Tokenizer | None = None
     load: Callable[[str], AnyModel] | None = None
+    model: AnyModel | None = None
 
 
 def make_objective(given: Given) -> Objective:
