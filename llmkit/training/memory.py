@@ -1,4 +1,4 @@
-"""How much memory training takes, from the model's sizes alone, and how much there is."""
+"""How much memory training takes, and how much there is."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from llmkit.training.muon import hidden_matrices
 from llmkit.units import size
 
 FLOAT = 4
-# Of a masked example, the part whose logits are computed is what is predicted; of a causal one, all of it.
 _LOGIT_COPIES = 3  # logits, their softmax, their gradient
+# On a processor the process is larger than its tensors: measured, by a sixth of what comes and goes (holes between
+# blocks), and by what libraries keep for themselves.
+HOLES, LIBRARIES = 1 / 6, 64_000_000
+# What is only guessed may be wrong by a factor of two, and must not refuse what fits.
+TRUST = 0.5
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes while training, by part, and parameters."""
+    """Bytes while training, by part, and parameters. other: what the process takes beyond its tensors."""
 
     parameters: int
     embedding_parameters: int
@@ -29,11 +33,12 @@ class Need:
     gradients: int
     optimizer: int
     activations: int
+    other: int = 0
 
     @property
     def total(self) -> int:
         """All parts together."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return self.weights + self.gradients + self.optimizer + self.activations + self.other
 
     @property
     def lasting(self) -> int:
@@ -45,9 +50,53 @@ class Need:
         """Bytes of one checkpoint on disk: weights and optimizer state."""
         return self.weights + self.optimizer
 
+    def sum(self) -> str:
+        """The parts in words."""
+        other = f", other {size(self.other)}" if self.other else ""
+        return (
+            f"weights {size(self.weights)}, gradients {size(self.gradients)}, optimizer {size(self.optimizer)}, "
+            f"activations {size(self.activations)}{other}"
+        )
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Memory as a function of the batch, from measured steps.
+
+    lasting: weights, gradients and optimizer state. fixed, per_example: bytes that come and go in one forward and
+    backward pass, gradients among them. scratch: what the optimizer needs during its step. on_host: on the processor.
+    """
+
+    lasting: Need
+    fixed: float
+    per_example: float
+    scratch: int
+    on_host: bool
+
+    def need(self, batch_size: int, accumulate: int) -> Need:
+        """What a step of `accumulate` passes over `batch_size` examples takes at its largest moment."""
+        n = self.lasting
+        passing = int(self.fixed + self.per_example * batch_size)
+        # The gradients of earlier passes stay while a later one runs; those of a single one come as it goes.
+        beyond = passing if accumulate > 1 else passing - n.gradients
+        activations = max(beyond, self.scratch, 0)
+        other = int(HOLES * (n.gradients + activations) + LIBRARIES) if self.on_host else 0
+        return Need(n.parameters, n.embedding_parameters, n.weights, n.gradients, n.optimizer, activations, other)
+
+    def largest_batch(self, examples: int, have: int) -> int | None:
+        """The most examples of one pass that fit into `have` bytes and divide those of a step; None when not one."""
+        fits = (d for d in divisors(examples) if self.need(d, examples // d).total <= have)
+        return max(fits, default=None)
+
+
+def divisors(n: int) -> list[int]:
+    """All whole numbers that divide `n`, rising."""
+    small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
+    return small + [n // d for d in reversed(small) if d * d != n]
+
 
 def estimate(config: ModelConfig, train: TrainSettings, objective: ObjectiveSettings) -> Need:
-    """What training this model takes. Weights, gradients and optimizer are exact, activations are about right."""
+    """What training this model takes, without making it. Activations are a guess: within a factor of two, mostly."""
     with torch.device("meta"):
         model = family_of(config).build(config)
     n = sum(p.numel() for p in model.parameters())
@@ -67,9 +116,10 @@ def activations(config: ModelConfig, train: TrainSettings, objective: ObjectiveS
     tokens = train.batch_size * train.seq_len
     attention = config.n_heads * config.head_dim + 2 * config.n_kv_heads * config.head_dim
     per_layer = 6 * config.d_model + 2 * attention + 3 * config.d_ff
+    layers = config.n_layers + getattr(config, "n_decoder_layers", 0)
     targets = 0 if objective.name == "classify" else tokens * (objective.rate if objective.name in SINGLE else 1)
     logits = _LOGIT_COPIES * targets * config.vocab_size
-    return int(FLOAT * (tokens * config.n_layers * per_layer + logits))
+    return int(FLOAT * (tokens * layers * per_layer + logits))
 
 
 def available(device: torch.device) -> int | None:
@@ -80,15 +130,16 @@ def available(device: torch.device) -> int | None:
     return min(found, default=None)
 
 
-def refuse_what_cannot_fit(need: Need, device: torch.device, *, with_activations: bool = True) -> None:
-    """Raise OutOfMemory, with the sum, before anything large is made; activations are an estimate and may stay out."""
+def refuse_what_cannot_fit(
+    need: Need, device: torch.device, hint: str | None = None, *, is_measured: bool = False
+) -> None:
+    """Raise OutOfMemory, with the sum by part, before anything large is made. is_measured: activations are no guess."""
     have = available(device)
-    if have is not None and (need.total if with_activations else need.lasting) > have:
+    if have is not None and (need.total if is_measured else need.lasting + TRUST * need.activations) > have:
         raise OutOfMemory(
             f"training {need.parameters:,} parameters needs about {size(need.total)} of memory "
-            f"(weights {size(need.weights)}, gradients {size(need.gradients)}, optimizer "
-            f"{size(need.optimizer)}, activations {size(need.activations)}); {size(have)} are free",
-            "make the model smaller, or lower train.batch_size and raise train.accumulate",
+            f"({need.sum()}); {size(have)} are free",
+            hint or "make the model smaller, or lower train.batch_size and raise train.accumulate",
         )
 
 

@@ -71,7 +71,7 @@ def pretrain(
         check_digests(resumption, prepared.digest, allow)
     device = set_up(recipe)
     config = model_config(recipe, prepared.tokenizer)
-    refuse_what_cannot_fit(estimate(config, recipe.train, recipe.objective), device, with_activations=False)
+    refuse_what_cannot_fit(estimate(config, recipe.train, recipe.objective), device)
     seed_torch(recipe.train.seed, Purpose.WEIGHTS)
     model = load_family(recipe.model.family).build(config).to(device)
     objective = make_objective(given(recipe, prepared, config, run.path.parent, model))

@@ -1,0 +1,56 @@
+"""The nearest setting that fits, for one that does not: as the flags to type."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llmkit.errors import UsageError
+from llmkit.models.config import ModelConfig
+from llmkit.models.registry import load_family
+from llmkit.recipe.resolved import flatten
+from llmkit.recipe.scaling import SMALLEST, scale
+from llmkit.recipe.schema import Recipe
+from llmkit.training.memory import FLOAT, TRUST, Footprint, estimate
+
+# What is proposed leaves some memory to others.
+MARGIN = 0.9
+
+
+def fitting_batch(recipe: Recipe, footprint: Footprint, have: int | None) -> str | None:
+    """The same step in smaller parts; None when not even one example fits."""
+    t = recipe.train
+    examples = t.batch_size * t.accumulate
+    batch_size = None if have is None else footprint.largest_batch(examples, int(MARGIN * have))
+    if batch_size is None:
+        return None
+    flags = f"--set train.batch_size={batch_size} --set train.accumulate={examples // batch_size}"
+    return f"add {flags}: the same steps in smaller parts; or --auto-batch, which finds that"
+
+
+def fitting_size(recipe: Recipe, config: ModelConfig, have: int | None) -> str | None:
+    """The largest model of the family that can be trained here with one example at a time, as `--size`."""
+    if have is None or recipe.model is None:
+        return None
+    family = load_family(recipe.model.family)
+    train = replace(recipe.train, batch_size=1)
+    known = flatten(recipe)
+    target = int(MARGIN * have / (3 * FLOAT))
+    while target > SMALLEST:
+        target = int(float(f"{0.85 * target:.2g}"))
+        try:
+            found = scale(target, known, given=known, fixed=()).values
+        except UsageError:
+            continue
+        fields = {p.removeprefix("model."): v for p, v in found.items() if p.startswith("model.")}
+        vocab_size = found.get("tokenizer.vocab_size", config.vocab_size)
+        need = estimate(family.config_class(**fields, vocab_size=vocab_size, head=config.head), train, recipe.objective)
+        if need.lasting + need.activations / TRUST <= MARGIN * have:
+            return f"the largest that fits here is about --size {_short(target)} (with --auto-batch)"
+    return None
+
+
+def _short(n: int) -> str:
+    for unit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if n >= unit:
+            return f"{n / unit:.3g}{letter}"
+    return str(n)
