@@ -198,6 +198,13 @@ class TrainSettings:
     weight_decay: float = key("pull of the weight matrices towards 0", 0.01, low=0, high=10)
     beta1: float = key("adamw: memory of the gradient's mean", 0.9, low=0, high=0.9999999)
     beta2: float = key("adamw: memory of the gradient's square", 0.999, low=0, high=0.9999999)
+    momentum: float = key("muon: memory of the gradient's mean; lower in a short run", 0.95, low=0, high=0.9999999)
+    rest_lr: float = key(
+        "muon: learning rate of what it leaves to AdamW (embeddings, output layer, norms, biases), in multiples of lr",
+        1.0,
+        above=0,
+        high=1000,
+    )
     eps: float = key("adamw: keeps divisions away from 0", 1e-8, above=0, high=1)
     clip: float = key("largest norm of all gradients together; 0 switches clipping off", 1.0, low=0, high=10**6)
     nonfinite: str = key(
@@ -219,6 +226,11 @@ class TrainSettings:
     keep: int = key("checkpoints to keep; older ones are removed", 2, low=1, high=10**6)
     sample_every: int = key("steps between two samples of what the model says; 0: none", 0, low=0, high=10**10)
     sample_prompt: str | None = key("text the samples start from, or with [MASK], fill in", None)
+    parallel: str = key(
+        "with several processes: ddp copies the model to each, fsdp gives each a part of it",
+        "ddp",
+        choices=("ddp", "fsdp"),
+    )
     threads: int = key("processor threads; 0: as many as there are cores", 0, low=0, high=4096)
     tensorboard: bool = key("also write what the log says as TensorBoard files, to tb in the run's directory", False)
     device: str = key(

@@ -30,6 +30,10 @@ class OptimizerSettings(Protocol):
     def beta2(self) -> float: ...
     @property
     def eps(self) -> float: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def rest_lr(self) -> float: ...
 
 
 class Optimizer(Protocol):
@@ -42,13 +46,21 @@ class Optimizer(Protocol):
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
 
-    Matrices decay, embeddings among them, as in the GPT papers; norms and biases do not.
+    Matrices decay, embeddings among them, as in the GPT papers; norms and biases do not. rate: multiplies the learning
+    rate of every step.
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], *, beta1: float, beta2: float, eps: float, weight_decay: float
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        *,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        rate: float = 1.0,
     ) -> None:
-        self.parameters = dict(parameters)
+        self.parameters, self.rate = dict(parameters), rate
         self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, weight_decay
         self.mean = {n: torch.zeros_like(p, memory_format=torch.preserve_format) for n, p in self.parameters.items()}
         self.square = {n: torch.zeros_like(p, memory_format=torch.preserve_format) for n, p in self.parameters.items()}
@@ -60,8 +72,8 @@ class AdamW:
     def step(self, lr: float) -> None:
         """Update every parameter that has a gradient, in place."""
         self.steps += 1
-        for decays in (True, False):
-            names = [n for n, p in self.parameters.items() if p.grad is not None and (p.ndim >= 2) == decays]
+        for is_pulled in (True, False):
+            names = [n for n, p in self.parameters.items() if p.grad is not None and decays(n, p) == is_pulled]
             if names:
                 self._update(
                     [self.parameters[n] for n in names],
@@ -69,10 +81,10 @@ class AdamW:
                     [self.mean[n] for n in names],
                     [self.square[n] for n in names],
                     self.steps,
-                    lr=lr,
+                    lr=lr * self.rate,
                     beta1=self.beta1,
                     beta2=self.beta2,
-                    weight_decay=self.weight_decay if decays else 0.0,
+                    weight_decay=self.weight_decay if is_pulled else 0.0,
                     eps=self.eps,
                 )
 
@@ -80,6 +92,11 @@ class AdamW:
         """The live state tensors by name; copying into them restores a saved state."""
         moments = {f"adamw.mean.{n}": t for n, t in self.mean.items()}
         return {**moments, **{f"adamw.square.{n}": t for n, t in self.square.items()}, "adamw.steps": self.steps}
+
+
+def decays(name: str, parameter: Tensor) -> bool:
+    """Whether weight decay pulls at a parameter. Biases by head, in tables, are biases all the same."""
+    return parameter.ndim >= 2 and not name.endswith("bias")
 
 
 def fused_update(
@@ -167,13 +184,14 @@ def make_optimizer(learner: Learner, settings: OptimizerSettings, spread: Spread
     """The optimizer the recipe asks for, over all parameters that learn, however they are spread over processes."""
     parameters = learner.learning() if spread is None else spread.parameters
 
-    def adamw(chosen: Mapping[str, nn.Parameter]) -> AdamW:
+    def adamw(chosen: Mapping[str, nn.Parameter], rate: float = 1.0) -> AdamW:
         return AdamW(
             chosen,
             beta1=settings.beta1,
             beta2=settings.beta2,
             eps=settings.eps,
             weight_decay=settings.weight_decay,
+            rate=rate,
         )
 
     if settings.optimizer == "adamw":
@@ -182,7 +200,9 @@ def make_optimizer(learner: Learner, settings: OptimizerSettings, spread: Spread
     matrices = {n: p for n, p in parameters.items() if n in hidden}
     rest = {n: p for n, p in parameters.items() if n not in matrices}
     heights = {n.removeprefix("model."): h for n, h in block_heights(learner).items()}
-    return Both(Muon(matrices, heights, weight_decay=settings.weight_decay, spread=spread), adamw(rest))
+    decay, memory = settings.weight_decay, settings.momentum
+    muon = Muon(matrices, heights, weight_decay=decay, momentum=memory, spread=spread)
+    return Both(muon, adamw(rest, settings.rest_lr))
 
 
 @torch.no_grad()
