@@ -23,13 +23,14 @@ from typing import Any
 
 from llmkit.checkpoint import manifest as manifests
 from llmkit.checkpoint.files import fsync_directory, fsync_file, remove_tree, write_new
-from llmkit.checkpoint.manifest import Manifest
+from llmkit.checkpoint.manifest import FileRecord, Manifest
 from llmkit.errors import StorageError
 
 # Only names of exactly this form are ever deleted as left-overs.
 LEFT_OVER = re.compile(r"\.(?:tmp|trash)-[A-Za-z0-9][A-Za-z0-9._-]*-\d+-[0-9a-f]{8}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-Write = Callable[[Path], None]
+# Returns what it has measured, and made durable, of the files itself.
+Write = Callable[[Path], "Mapping[str, FileRecord] | None"]
 
 
 class Staged:
@@ -44,19 +45,21 @@ class Staged:
         self.path = temporary_name(final, "tmp")
         try:
             os.mkdir(self.path)
-            write(self.path)
-            self.manifest = self._settle(step, parent, meta)
+            known = write(self.path)
+            self.manifest = self._settle(step, parent, meta, known or {})
         except BaseException as error:
             self.drop()
             raise _as_storage_error(error, f"checkpoint {final} was not saved") from error
 
-    def _settle(self, step: int | None, parent: int | None, meta: Mapping[str, Any]) -> Manifest:
+    def _settle(
+        self, step: int | None, parent: int | None, meta: Mapping[str, Any], known: Mapping[str, FileRecord]
+    ) -> Manifest:
         files = sorted(self.path.iterdir())
         for path in files:
             assert stat.S_ISREG(os.lstat(path).st_mode), f"{path}: a checkpoint holds plain files only"
         with ThreadPoolExecutor(max_workers=1) as flusher:  # the disk works while the processor hashes
-            flushed = [flusher.submit(fsync_file, path) for path in files]
-            manifest = manifests.describe(self.path, step=step, parent=parent, meta=meta)
+            flushed = [flusher.submit(fsync_file, path) for path in files if path.name not in known]
+            manifest = manifests.describe(self.path, step=step, parent=parent, meta=meta, known=known)
             for done in flushed:
                 done.result()
         write_new(self.path / manifests.NAME, [manifest.to_bytes()])

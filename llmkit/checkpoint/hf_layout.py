@@ -14,6 +14,7 @@ from llmkit.checkpoint.config_json import GENERATION, read_config, read_model_co
 from llmkit.checkpoint.files import read_small, write_new
 from llmkit.checkpoint.header import TensorInfo
 from llmkit.checkpoint.shards import INDEX, WEIGHTS, OpenShard, StoredTensor, list_tensors, open_shards
+from llmkit.checkpoint.state import StateFiles
 from llmkit.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ __all__ = ["StoredTensor", "list_tensors", "read_config", "read_model", "read_mo
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 SHARD_BYTES = 5 * 10**9
 # Not hashed when a model is only read: they are twice the size of the weights, and resuming verifies them itself.
-STATE_FILES = ("state.safetensors", "state.json")
+STATE_FILES = StateFiles()
 _MAX_TOKENIZER_BYTES = 2**28
 
 
@@ -190,10 +191,40 @@ def write_model(
     from llmkit.models.registry import family_of
     from llmkit.weights.convert import export
 
-    config: ModelConfig = model.config
-    family = family_of(config)
-    tensors = export(model, family.weight_rules(config))
-    dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    tensors = export(model, family_of(model.config).weight_rules(model.config))
+    write_settings(directory, model.config, next(iter(tensors.values())).dtype, sampling)
+    shards = _split(tensors, max_shard_bytes)
+    if len(shards) == 1:
+        write_tensors(directory / WEIGHTS, shards[0], {"format": "pt"})
+    else:
+        names = [shard_name(i + 1, len(shards)) for i in range(len(shards))]
+        for name, shard in zip(names, shards, strict=True):
+            write_tensors(directory / name, shard, {"format": "pt"})
+        total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        write_index(
+            directory, {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}, total
+        )
+    if tokenizer is not None:
+        copy_tokenizer(tokenizer, directory)
+
+
+def shard_name(number: int, count: int) -> str:
+    """The file of one of several shards, counted from 1."""
+    return f"model-{number:05d}-of-{count:05d}.safetensors"
+
+
+def write_index(directory: Path, placement: Mapping[str, str], n_bytes: int) -> None:
+    """Write which shard holds which tensor; `n_bytes` is that of all tensors."""
+    _write_json(directory / INDEX, {"metadata": {"total_size": n_bytes}, "weight_map": dict(placement)})
+
+
+def write_settings(
+    directory: Path, config: ModelConfig, stored: torch.dtype, sampling: Mapping[str, Any] | None = None
+) -> None:
+    """Write config.json and, for models that generate text, generation_config.json. stored: dtype of the weights."""
+    from llmkit.models.registry import family_of
+
+    family, dtype = family_of(config), str(stored).removeprefix("torch.")
     _write_json(directory / "config.json", {**family.config_to_hf(config), "dtype": dtype})
     if config.head in ("causal_lm", "seq2seq"):
         ends = config.stop_ids
@@ -206,18 +237,6 @@ def write_model(
                 **{f"{k}_token_id": v for k, v in ids.items() if v is not None},
             },
         )
-    shards = _split(tensors, max_shard_bytes)
-    if len(shards) == 1:
-        write_tensors(directory / WEIGHTS, shards[0], {"format": "pt"})
-    else:
-        names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
-        for name, shard in zip(names, shards, strict=True):
-            write_tensors(directory / name, shard, {"format": "pt"})
-        total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        placement = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-        _write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": placement})
-    if tokenizer is not None:
-        copy_tokenizer(tokenizer, directory)
 
 
 def copy_tokenizer(source: Path, directory: Path) -> None:

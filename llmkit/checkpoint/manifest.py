@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -73,11 +73,26 @@ class Manifest:
         return [name for name in names if self.files.get(name) != other.files.get(name)]
 
 
-def describe(directory: Path, *, step: int | None, parent: int | None, meta: Mapping[str, Any]) -> Manifest:
-    """Measure every file in `directory` and return the manifest that describes it."""
-    names = sorted(set(os.listdir(directory)) - {NAME})
-    files = _hash_all(directory, names)
-    return Manifest(step, parent, files, meta, versions())
+def describe(
+    directory: Path,
+    *,
+    step: int | None,
+    parent: int | None,
+    meta: Mapping[str, Any],
+    known: Mapping[str, FileRecord] | None = None,
+) -> Manifest:
+    """Measure every file in `directory` and return the manifest that describes it.
+
+    known: what those who wrote some of the files have measured; these are not read again.
+    """
+    known = known or {}
+    names = sorted(set(os.listdir(directory)) - {NAME} - known.keys())
+    return Manifest(step, parent, {**known, **_hash_all(directory, names)}, meta, versions())
+
+
+def measure(directory: Path, names: Collection[str]) -> dict[str, FileRecord]:
+    """Size and sha256 of some files in `directory`."""
+    return _hash_all(directory, sorted(names))
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -120,7 +135,7 @@ def verify_manifest(directory: Path, step: int) -> Manifest:
 
 
 def verify(
-    directory: Path, manifest: Manifest | None = None, *, content: bool = True, skip: Collection[str] = ()
+    directory: Path, manifest: Manifest | None = None, *, content: bool = True, skip: Container[str] = ()
 ) -> Manifest:
     """Check that `directory` holds exactly the files of its manifest, in size and, with `content`, in sha256.
 
@@ -160,7 +175,7 @@ class Verification:
     If reading fails, and the files turn out not to be what was saved, that is the error to report.
     """
 
-    def __init__(self, directory: Path, *, skip: Collection[str] = (), wanted: bool = True) -> None:
+    def __init__(self, directory: Path, *, skip: Container[str] = (), wanted: bool = True) -> None:
         """Without a manifest (a foreign directory), or unless `wanted`, there is nothing to verify."""
         self._directory = directory
         self._skip = skip

@@ -1,15 +1,20 @@
 """Training state beside a model: tensors in state.safetensors, everything else in state.json. Never a pickle.
 
+Processes that each hold a part of the tensors write state-00001-of-00002.safetensors and so on.
+
 JSON knows neither NaN nor infinity, tuples nor bytes, and random generators and loss scalers have them; each is kept
 as an object with one marked key, so that `load_state` returns exactly what `save_state` was given.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,31 +27,78 @@ if TYPE_CHECKING:
 
 TENSORS, VALUES = "state.safetensors", "state.json"
 _MAX_VALUES_BYTES = 64 * 2**20
+_PART = re.compile(r"state-(\d{5})-of-(\d{5})\.safetensors")
+
+
+class StateFiles:
+    """The names of the files of a training state: `name in StateFiles()`."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in (TENSORS, VALUES) or (isinstance(name, str) and _PART.fullmatch(name) is not None)
+
+
+def part_name(number: int, count: int) -> str:
+    """The file of one of several parts of the tensors, counted from 1."""
+    return f"state-{number:05d}-of-{count:05d}.safetensors"
 
 
 def save_state(directory: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write both files into `directory`. Values may be nested dicts with text keys, lists, tuples, text, bytes, bools,
-    None, integers of up to 128 bits and any floats."""
+    """Write both files into `directory`; values as in `save_values`."""
     from llmkit.checkpoint.tensors import write_tensors
 
-    text = json.dumps({"schema": "llmkit/state/1", "values": _encode(values)}, allow_nan=False)
     write_tensors(directory / TENSORS, tensors, {"format": "pt"})
+    save_values(directory, values)
+
+
+def save_values(directory: Path, values: Mapping[str, Any]) -> None:
+    """Write the file of the values. They may be nested dicts with text keys, lists, tuples, text, bytes, bools,
+    None, integers of up to 128 bits and any floats."""
+    text = json.dumps({"schema": "llmkit/state/1", "values": _encode(values)}, allow_nan=False)
     write_new(directory / VALUES, [text.encode(), b"\n"])
 
 
 def load_state(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_state` wrote. InputRefused if there is no training state or it is damaged."""
+    with open_state(directory) as tensors:
+        return dict(tensors), load_values(directory)
+
+
+@contextlib.contextmanager
+def open_state(directory: Path) -> Iterator[Mapping[str, Tensor]]:
+    """The tensors of a training state by name, each read when it is asked for. InputRefused as `load_state`."""
     from llmkit.checkpoint.tensors import TensorFile
 
-    values = load_values(directory)
+    with contextlib.ExitStack() as stack:
+        files = []
+        for name in _tensor_files(directory):
+            try:
+                fd = open_inside(directory, name)
+            except FileNotFoundError:
+                raise _no_state(directory) from None
+            stack.callback(os.close, fd)
+            files.append(TensorFile(fd, str(directory / name)))
+        tensors = ChainMap(*files)  # type: ignore[arg-type]  # only read from
+        if len(tensors) != sum(map(len, files)):
+            raise InputRefused(f"{directory} holds a tensor of the training state twice")
+        yield tensors
+
+
+def _tensor_files(directory: Path) -> list[str]:
+    """state.safetensors, or the names of all parts."""
     try:
-        fd = open_inside(directory, TENSORS)
+        present = set(os.listdir(directory))
     except FileNotFoundError:
-        raise InputRefused(f"{directory} holds no training state; it cannot be resumed") from None
-    try:
-        return dict(TensorFile(fd, str(directory / TENSORS))), values
-    finally:
-        os.close(fd)
+        raise _no_state(directory) from None
+    if TENSORS in present:
+        return [TENSORS]
+    parts = sorted(name for name in present if _PART.fullmatch(name))
+    if not parts or parts != [part_name(i + 1, len(parts)) for i in range(len(parts))]:
+        raise _no_state(directory)
+    return parts
+
+
+def _no_state(directory: Path) -> InputRefused:
+    return InputRefused(f"{directory} holds no training state, or not all of it; it cannot be resumed")
 
 
 def load_values(directory: Path) -> dict[str, Any]:
@@ -55,7 +107,7 @@ def load_values(directory: Path) -> dict[str, Any]:
     try:
         body = parse_object(read_small(directory, VALUES, _MAX_VALUES_BYTES), where, largest=2**128)
     except FileNotFoundError:
-        raise InputRefused(f"{directory} holds no training state; it cannot be resumed") from None
+        raise _no_state(directory) from None
     values = body.get("values")
     if body.get("schema") != "llmkit/state/1" or not isinstance(values, dict):
         raise InputRefused(f"{where}: not a training state this version of llmkit knows")
@@ -67,7 +119,10 @@ def load_values(directory: Path) -> dict[str, Any]:
 
 def has_state(directory: Path) -> bool:
     """Whether training can go on from `directory`."""
-    return (directory / VALUES).is_file() and (directory / TENSORS).is_file()
+    try:
+        return (directory / VALUES).is_file() and bool(_tensor_files(directory))
+    except InputRefused:
+        return False
 
 
 def _encode(value: Any) -> Any:

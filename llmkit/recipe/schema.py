@@ -140,6 +140,9 @@ class ObjectiveSettings:
         "weight of the replaced-token loss beside the generator's", 50.0, low=0, high=1e4, only=("replaced_token",)
     )
     teacher: str | None = key("checkpoint to learn from, NAME, NAME@STEP or a directory", None, only=("distillation",))
+    from_teacher: bool = key(
+        "start from the teacher's weights, of its blocks those at even distances", False, only=("distillation",)
+    )
     temperature: float = key(
         "softens what teacher and student say before they are compared", 2.0, above=0, high=100, only=("distillation",)
     )

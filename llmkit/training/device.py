@@ -7,6 +7,7 @@ from functools import cache
 import torch
 
 from llmkit.errors import UsageError
+from llmkit.training.parallel.place import Place
 
 
 @cache
@@ -27,8 +28,13 @@ def training_dtype(name: str, device: torch.device) -> torch.dtype:
     return fast_dtype(device) if name == "auto" else {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device called `name`; "auto" is CUDA, else MPS, else the processor. Raises UsageError if it is not here."""
+def choose_device(name: str = "auto", place: Place | None = None) -> torch.device:
+    """The device called `name`; "auto" is CUDA, else MPS, else the processor. Raises UsageError if it is not here.
+
+    place: of a process among several: its GPU is the one with its number on the machine, and MPS serves only one.
+    """
+    if place is not None and place.size > 1:
+        return _device_among_several(name, place)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -41,3 +47,18 @@ def choose_device(name: str = "auto") -> torch.device:
     if kind == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         raise UsageError(f"there is no device {name!r} here", f"there are {torch.cuda.device_count()}")
     return device
+
+
+def _device_among_several(name: str, place: Place) -> torch.device:
+    kind = name.partition(":")[0]
+    if kind == "mps" or (kind == "cuda" and not torch.cuda.is_available()):
+        raise UsageError(f"several processes cannot train on {name!r} here", "use cpu, or auto to take what there is")
+    if kind == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if place.local_rank >= torch.cuda.device_count():
+        raise UsageError(
+            f"there is no GPU for process {place.local_rank} of this machine, which has {torch.cuda.device_count()}",
+            "start one process per GPU (--devices, --nproc-per-node)",
+        )
+    torch.cuda.set_device(place.local_rank)
+    return torch.device("cuda", place.local_rank)

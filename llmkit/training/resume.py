@@ -23,7 +23,7 @@ HARMLESS = frozenset(
         *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every", "sample_prompt"),
         *("nonfinite", "max_skips"),
         "tensorboard",
-        *("threads", "device"),  # these may change last digits; the session warns about it
+        *("threads", "device", "parallel"),  # these may change last digits; the session warns about it
     )
 ) | {"name"}
 # Changing these is harmless as long as the rates of the steps already done stay what they were.
@@ -104,11 +104,12 @@ def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where:
 
 
 def check_digests(resumption: Resumption, now: Mapping[str, str], allow: Iterable[str]) -> None:
-    """Raise InputRefused when the tokenizer or the text is not the one the run began with."""
+    """Raise InputRefused when the tokenizer, the text or the teacher is not the one the run began with."""
     names = {
         "tokenizer": ("tokenizer", "tokenizer.path"),
         "train": ("training text", "data.train"),
         "validation": ("validation text", "data.validation"),
+        "teacher": ("teacher", "objective.teacher"),
     }
     then = resumption.meta.get("digests", {})
     for what, (name, key) in names.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,14 @@ from llmkit.models.registry import load_family
 from llmkit.recipe.schema import Recipe
 from llmkit.recipe.tasks import TASKS
 from llmkit.tokenization.tokenizer import Tokenizer
-from llmkit.training.checkpoints import Best, checkpoint_bytes, restore, saver, warn_of_other_versions
+from llmkit.training.checkpoints import (
+    Best,
+    checkpoint_bytes,
+    restore_optimizer,
+    restore_weights,
+    saver,
+    warn_of_other_versions,
+)
 from llmkit.training.device import choose_device, training_dtype
 from llmkit.training.disk import refuse_full_disk
 from llmkit.training.events import Event, Listener, Warned
@@ -29,6 +37,9 @@ from llmkit.training.meter import Meter
 from llmkit.training.objectives.given import Given, Vocabulary, make_objective
 from llmkit.training.objectives.objective import Objective
 from llmkit.training.optim import make_optimizer
+from llmkit.training.parallel.place import Place
+from llmkit.training.parallel.spread import spread_over
+from llmkit.training.parallel.world import ALONE, World
 from llmkit.training.prepare import Prepared
 from llmkit.training.progress import Progress
 from llmkit.training.resume import Resumption, check_digests
@@ -60,20 +71,23 @@ def pretrain(
     allow: Iterable[str] = (),
     listeners: Sequence[Listener] = (),
     stop: StopRequest | None = None,
+    world: World = ALONE,
 ) -> Outcome:
     """Train the recipe's model on the prepared text, from random weights or from `resumption`.
 
-    The caller holds the run's lock. Raises what Trainer.run raises, and InputRefused when the text is not the one the
-    run began with.
+    The caller holds the run's lock; of several processes in `world`, all of which call this, the first one does.
+    Raises what Trainer.run raises, and InputRefused when the text is not the one the run began with.
     """
     assert recipe.model is not None, "a recipe for pre-training has a model section"
     if resumption is not None:
         check_digests(resumption, prepared.digest, allow)
-    device = set_up(recipe)
+    device = set_up(recipe, world.place)
     config = model_config(recipe, prepared.tokenizer)
     refuse_what_cannot_fit(estimate(config, recipe.train, recipe.objective), device)
     seed_torch(recipe.train.seed, Purpose.WEIGHTS)
-    model = load_family(recipe.model.family).build(config).to(device)
+    model = load_family(recipe.model.family).build(config)
+    if world.size == 1 or recipe.train.parallel == "ddp":  # what is cut up goes to its devices part by part
+        model = model.to(device)
     objective = make_objective(given(recipe, prepared, config, run.path.parent, model))
     return train(
         recipe,
@@ -86,6 +100,8 @@ def pretrain(
         listeners=listeners,
         stop=stop,
         origin=recipe.model.family,
+        world=world,
+        device=device,
     )
 
 
@@ -103,40 +119,54 @@ def train(
     origin: str,
     better: tuple[str, bool] = ("loss", False),
     best: Best | None = None,
+    world: World = ALONE,
+    device: torch.device | None = None,
 ) -> Outcome:
     """Run the loop on any model and objective, with checkpoints in `run` and metrics.jsonl beside them.
 
     origin: what the start event calls the model. best: if given, checkpoints hold the weights with the best validation
-    score, and the newest ones as state.
+    score, and the newest ones as state. world, device: the processes that train together, and where this one computes.
     Raises StorageError before the first step when the disk has no room for the checkpoints.
     """
-    optimizer = make_optimizer(Learner(model, objective), recipe.train)
-    done, kept = resumption.step if resumption else 0, len(run.checkpoints())
-    refuse_full_disk(run.path, checkpoint_bytes(model, optimizer, objective, best), recipe.train, step=done, kept=kept)
-    progress = restore(resumption, model, optimizer, objective, best) if resumption is not None else None
-    metrics = MetricsFile(run.path, progress.step if progress else 0)
-    device = next(model.parameters()).device
+    device = device or next(model.parameters()).device
+    progress = restore_weights(resumption, model, objective, best) if resumption is not None else None
+    spread = spread_over(Learner(model, objective), recipe.train.parallel, world, device)
+    optimizer = make_optimizer(spread.learner, recipe.train, spread)
+    if resumption is not None:
+        restore_optimizer(resumption, optimizer, spread)
+    done, n_bytes = resumption.step if resumption else 0, checkpoint_bytes(model, optimizer, objective, spread, best)
     dtype = training_dtype(recipe.train.dtype, device)
-    meter = Meter(model, objective, recipe.train, device, dtype, seconds=metrics.seconds)
-
-    board = Board(run.path / DIRECTORY, done) if recipe.train.tensorboard else None
-
-    def emit(event: Event) -> None:
-        event = meter(event)
-        metrics(event)
-        if board is not None:
-            board(event)
-        if best is not None:
-            best.note(event, model)
-        for listener in listeners:
-            listener(event)
-
-    save = saver(recipe, run, model, optimizer, objective, tokenizer, meta=meta, before=metrics.sync, best=best)
+    with world.together(), contextlib.ExitStack() as listening:
+        emit: Listener = lambda event: None
+        sync: Callable[[], None] = lambda: None
+        if world.is_first:
+            refuse_full_disk(run.path, n_bytes, recipe.train, step=done, kept=len(run.checkpoints()))
+            metrics = MetricsFile(run.path, done)
+            listening.callback(metrics.close)
+            hear: list[Listener] = [metrics, *listeners]
+            if recipe.train.tensorboard:
+                board = Board(run.path / DIRECTORY, done)
+                listening.callback(board.close)
+                hear.insert(1, board)
+            if best is not None:
+                hear.insert(1, lambda event: best.note(event, model))
+            meter = Meter(
+                model,
+                objective,
+                recipe.train,
+                device,
+                dtype,
+                seconds=metrics.seconds,
+                devices=world.size,
+            )
+            emit, sync = telling(meter, hear), metrics.sync
+        open_logs = listening.pop_all()
+    save = saver(recipe, run, model, optimizer, objective, tokenizer, meta=meta, before=sync, spread=spread, best=best)
     if stop is not None:
         stop.defer()
-    try:
+    with open_logs:
         if resumption is not None:
-            warn_of_other_versions(resumption, emit)
+            warn_of_other_versions(resumption, spread, emit)
         for remark in getattr(objective, "remarks", ()):
             emit(Warned(done, remark))
         trainer = Trainer(
@@ -149,20 +179,28 @@ def train(
             emit=emit,
             stop=stop,
             better=better,
+            spread=spread,
         )
         reason = trainer.run(run.path.name, origin)
-    finally:
-        metrics.close()
-        if board is not None:
-            board.close()
     return Outcome(reason, trainer.progress.step, trainer.progress)
 
 
-def set_up(recipe: Recipe) -> torch.device:
-    """Threads and device as the recipe says."""
+def telling(meter: Meter, listeners: Sequence[Listener]) -> Listener:
+    """A listener that completes each event and passes it on to all others."""
+
+    def tell(event: Event) -> None:
+        event = meter(event)
+        for listener in listeners:
+            listener(event)
+
+    return tell
+
+
+def set_up(recipe: Recipe, place: Place | None = None) -> torch.device:
+    """Threads and device as the recipe says; of several processes on a machine each has a GPU of its own."""
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    return choose_device(recipe.train.device)
+    return choose_device(recipe.train.device, place)
 
 
 def model_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
@@ -182,9 +220,7 @@ def head_for(recipe: Recipe) -> str:
     return head
 
 
-def given(
-    recipe: Recipe, prepared: Prepared, config: ModelConfig, store: Path, model: AnyModel | None = None
-) -> Given:
+def given(recipe: Recipe, prepared: Prepared, config: ModelConfig, store: Path, model: AnyModel | None = None) -> Given:
     """What the recipe's objective is made from; without a model it can show examples, not train."""
     return Given(
         objective=recipe.objective,

@@ -75,8 +75,15 @@ def export(model: nn.Module, rules: Rules) -> dict[str, Tensor]:
 
     Tensors may be views of the parameters; none overlap.
     """
+    tensors = export_some(dict(model.named_parameters()), rules)
+    like = next(model.parameters())
+    return tensors | {name: value.to(like) for name, value in computed(rules).items()}
+
+
+def export_some(parameters: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """`export` for some of a model's parameters, by our names; without what rules compute from no parameter."""
     tensors: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         rule, wanted = _rule_for(rules, name)
         for theirs, part in zip(wanted, rule.split(parameter.detach()), strict=True):
             tensors[rule.spellings(theirs)[0]] = part
@@ -84,12 +91,12 @@ def export(model: nn.Module, rules: Rules) -> dict[str, Tensor]:
             if isinstance(alias, Alias) and alias.written:
                 for theirs in alias.match(name) or ():
                     tensors[alias.spellings(theirs)[0]] = parameter.detach().clone()
-    like = next(model.parameters())
-    for computed in rules:
-        if isinstance(computed, Computed):
-            name, value = computed.written()
-            tensors[name] = value.to(like)
     return tensors
+
+
+def computed(rules: Rules) -> dict[str, Tensor]:
+    """Tensors of the Hugging Face layout that are no parameters of ours."""
+    return dict(rule.written() for rule in rules if isinstance(rule, Computed))
 
 
 def stored_names(model: nn.Module, rules: Rules) -> set[str]:

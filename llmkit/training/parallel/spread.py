@@ -68,9 +68,9 @@ class Spread:
         return whole
 
 
-def parameter_of(state: str) -> str:
-    """The parameter that a tensor of optimizer state belongs to: adamw.mean.head.bias -> head.bias."""
-    return state.split(".", 2)[-1]
+def parameter_of(state: str) -> str | None:
+    """The parameter that a tensor of optimizer state belongs to: adamw.mean.head.bias -> head.bias; else None."""
+    return state.split(".", 2)[2] if state.count(".") > 1 else None
 
 
 class Copied(Spread):
@@ -110,3 +110,17 @@ def _sum(state: object, bucket: Any) -> Any:
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
     return work.get_future().then(lambda done: done.value()[0])
+
+
+def spread_over(learner: Learner, kind: str, world: World, device: Any) -> Spread:
+    """The learner spread over `world` as the recipe's train.parallel says; in one process it stays as it is.
+
+    device: where this process computes. A learner that is to be cut may still lie on the processor.
+    """
+    if world.size == 1:
+        return Spread(learner, world)
+    if kind == "ddp":
+        return Copied(learner.to(device), world)
+    from llmkit.training.parallel.cut import Cut
+
+    return Cut(learner, world, device)
