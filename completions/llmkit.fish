@@ -51,6 +51,7 @@ set -g __llmkit_takes \
     'pretrain --preview' \
     'pretrain --allow-change' \
     'pretrain --device' \
+    'pretrain --sweep' \
     'pretrain --svg' \
     'pretrain --x' \
     'pretrain --y' \
@@ -62,6 +63,7 @@ set -g __llmkit_takes \
     'finetune --store' \
     'finetune --allow-change' \
     'finetune --device' \
+    'finetune --sweep' \
     'finetune --svg' \
     'finetune --x' \
     'finetune --y' \
@@ -272,6 +274,7 @@ complete -c llmkit -n '__llmkit_at "pretrain"' -l dry-run -d 'Show parameters, m
 complete -c llmkit -n '__llmkit_at "pretrain"' -l preview -r -f -d 'Show the first N examples before and after corruption, train nothing.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l allow-change -r -f -k -a '(__llmkit_words recipe-key-names)' -d 'Go on although this recipe key changed; repeatable.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps [default: the recipe\'s train.device].'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l sweep -r -f -d 'Train once for each value, then compare; several make a grid.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l plot -d 'Draw the curves of runs, also going ones; RECIPE is then a run or a file.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l svg -r -F -d 'With --plot: write the picture to this file.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l x -r -f -a 'steps tokens seconds' -d 'With --plot, against: steps, tokens or seconds.'
@@ -290,6 +293,7 @@ complete -c llmkit -n '__llmkit_at "finetune"' -l store -r -f -a '(__fish_comple
 complete -c llmkit -n '__llmkit_at "finetune"' -l dry-run -d 'Show parameters, memory, disk and time, train nothing.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l allow-change -r -f -k -a '(__llmkit_words recipe-key-names)' -d 'Go on although this recipe key changed; repeatable.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps [default: the recipe\'s train.device].'
+complete -c llmkit -n '__llmkit_at "finetune"' -l sweep -r -f -d 'Train once for each value, then compare; several make a grid.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l plot -d 'Draw the curves of runs, also going ones; RECIPE is then a run or a file.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l svg -r -F -d 'With --plot: write the picture to this file.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l x -r -f -a 'steps tokens seconds' -d 'With --plot, against: steps, tokens or seconds.'

@@ -8,6 +8,7 @@ import typer
 
 from llmkit.cli.options import Model, Quiet, Set, Store
 from llmkit.cli.plotting import Across, Plot, Svg, Upwards
+from llmkit.cli.sweeping import Sweep
 from llmkit.cli.training import (
     AllowChange,
     DryRun,
@@ -30,6 +31,7 @@ Test = Annotated[
 
 
 def finetune(
+    context: typer.Context,
     recipe: RecipeArgument = None,
     overrides: Set = None,
     model: Model = None,
@@ -39,6 +41,7 @@ def finetune(
     dry_run: DryRun = False,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
+    sweep: Sweep = None,
     plot: Plot = False,
     svg: Svg = None,
     x: Across = "steps",
@@ -55,11 +58,27 @@ def finetune(
     if plot or svg is not None:
         from llmkit.cli.plotting import plot_runs
 
-        plot_runs([run] if run else recipe or [], store=store, svg=svg, x=x, y=y, as_json=as_json, quiet=quiet)
+        plot_runs(recipe or [], run=run, sweep=sweep, store=store, svg=svg, x=x, y=y, as_json=as_json, quiet=quiet)
         return
     from llmkit.cli.training_run import carry_out
 
     settings = [*(overrides or []), *([f"base={model}"] if model else [])]
+    if sweep:
+        from llmkit.cli.sweeping import sweep_runs
+
+        path = one_recipe(recipe)
+        sweep_runs(
+            context,
+            path,
+            sweep,
+            lambda more: read_recipe(path, [*settings, *more], device, allow_change, finetune=True),
+            name=run,
+            store=store,
+            dry_run=dry_run,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
     chosen = read_recipe(one_recipe(recipe), settings, device, allow_change, finetune=True)
     carry_out(
         chosen,

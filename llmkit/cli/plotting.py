@@ -32,9 +32,21 @@ _MOST_ROWS, _FEWEST_ROWS = 20, 8
 
 
 def plot_runs(
-    refs: Sequence[str], *, store: Path | None, svg: Path | None, x: str, y: str, as_json: bool, quiet: bool
+    refs: Sequence[str],
+    *,
+    run: str | None,
+    sweep: Sequence[str] | None,
+    store: Path | None,
+    svg: Path | None,
+    x: str,
+    y: str,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Draw the histories that `refs` name: on a terminal as curves, in a pipe as rows, with `svg` into a file too."""
+    """Draw the histories that `refs` name: on a terminal as curves, in a pipe as rows, with `svg` into a file too.
+
+    run: a name that stands for the recipe's own. sweep: draw the runs of this sweep of the recipe.
+    """
     from llmkit.checkpoint.refs import default_store
     from llmkit.cli.output import Output, refuse_overwriting
     from llmkit.errors import UsageError
@@ -45,7 +57,10 @@ def plot_runs(
         raise UsageError(f"--x is {x!r}", did_you_mean(x, _UNITS) or f"use {', '.join(_UNITS)}")
     root = default_store(store)
     out = Output(as_json=as_json, quiet=quiet, svg=svg)
-    if not refs:
+    refs = [run] if run else refs
+    if sweep:
+        refs = _swept(refs, sweep, root)
+    elif not refs:
         refs = [_newest(root)]
         out.note(f"the newest run: {refs[0]}")
     places = [find_log(ref, root) for ref in refs]
@@ -102,6 +117,25 @@ def find_log(ref: str, store: Path) -> Path:
     if not (store / own / METRICS).is_file():
         raise UsageError(f"recipe {ref} has no run {own!r} in {store} yet", "start it: the same command without --plot")
     return store / own / METRICS
+
+
+def _swept(refs: Sequence[str], sweep: Sequence[str], store: Path) -> list[str]:
+    """The runs of a sweep that have begun."""
+    from llmkit.errors import LlmkitError, UsageError
+    from llmkit.recipe.load import load_recipe
+    from llmkit.training.logs import METRICS
+    from llmkit.training.sweep import variants
+
+    if len(refs) != 1:
+        raise UsageError("--sweep with --plot needs the one recipe that was swept")
+    try:
+        name = load_recipe(refs[0], []).name
+    except LlmkitError:
+        name = refs[0]  # --run NAME
+    begun = [v.run for v in variants(name, sweep) if (store / v.run / METRICS).is_file()]
+    if not begun:
+        raise UsageError(f"no run of this sweep is in {store} yet", "start it: the same command without --plot")
+    return begun
 
 
 def _newest(store: Path) -> str:

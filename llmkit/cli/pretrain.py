@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import typer
+
 from llmkit.cli.options import Quiet, Set, Size, Store
 from llmkit.cli.plotting import Across, Plot, Svg, Upwards
 from llmkit.cli.previewing import PreviewCount
+from llmkit.cli.sweeping import Sweep
 from llmkit.cli.training import (
     AllowChange,
     DryRun,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def pretrain(
+    context: typer.Context,
     recipe: RecipeArgument = None,
     overrides: Set = None,
     size: Size = None,
@@ -33,6 +37,7 @@ def pretrain(
     preview: PreviewCount = None,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
+    sweep: Sweep = None,
     plot: Plot = False,
     svg: Svg = None,
     x: Across = "steps",
@@ -48,11 +53,30 @@ def pretrain(
     llmkit pretrain gpt-mini --size 30M --dry-run      scaled by one dial; what it will take
     llmkit pretrain bert-mini --preview 2              two examples, before and after
     llmkit pretrain bert-mini --plot                   what it has learned so far
+    llmkit pretrain bert-mini --sweep train.lr=1e-3,3e-3   which is better
     """
     if plot or svg is not None:
         from llmkit.cli.plotting import plot_runs
 
-        plot_runs([run] if run else recipe or [], store=store, svg=svg, x=x, y=y, as_json=as_json, quiet=quiet)
+        plot_runs(recipe or [], run=run, sweep=sweep, store=store, svg=svg, x=x, y=y, as_json=as_json, quiet=quiet)
+        return
+    if sweep:
+        from llmkit.cli.sweeping import sweep_runs
+
+        path = one_recipe(recipe)
+        sweep_runs(
+            context,
+            path,
+            sweep,
+            lambda more: read_recipe(
+                path, [*(overrides or []), *more], device, allow_change, size=size, finetune=False
+            ),
+            name=run,
+            store=store,
+            dry_run=dry_run,
+            as_json=as_json,
+            quiet=quiet,
+        )
         return
     from llmkit.cli.training_run import carry_out
 
