@@ -32,6 +32,7 @@ from llmkit.training.events import (
     Warned,
 )
 from llmkit.training.feed import Feed
+from llmkit.training.heap import keep_freed_memory
 from llmkit.training.learner import Learner
 from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
 from llmkit.training.optim import Optimizer, clip_gradients
@@ -99,6 +100,8 @@ class Trainer:
 
         Raises Diverged when a loss or gradient is not finite, and StorageError when the disk takes no checkpoint.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         try:
             with self.world.guard():
                 return self._run(name, model)
