@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import InputRefused
+from llmkit.training.objectives.chop import chop
 
 if TYPE_CHECKING:
     from llmkit.data.corpus import TokenCorpus
@@ -35,26 +36,32 @@ class Text:
 class Windows:
     """Runs of sentences that fill an example as far as whole sentences do; a longer sentence is cut into its parts.
 
-    lengths: (n,) tokens of text in each window.
+    first, last: (n,) the sentences of each window, the last exclusive; begin, lengths: (n,) its first token and its
+    number of tokens.
     """
 
     def __init__(self, text: Text, room: int, *, within_documents: bool, least: int = 1) -> None:
         """room: most tokens of a window; least: fewest, shorter ones are left out."""
         self.text = text
-        self.first, self.last, self.begin, self.end = _chop(text, room, within_documents, least)
-        self.lengths = self.end - self.begin
+        self.first, self.last, self.begin, self.lengths = chop(
+            text.sentences, text.documents, room, within_documents=within_documents, least=least
+        )
         if not len(self.lengths):
             raise InputRefused(f"no piece of the text has {least} tokens", "use more text")
 
     def whole(self, window: int) -> NDArray[np.integer]:
         """All tokens of a window."""
-        return self.text.ids[self.begin[window] : self.end[window]]
+        return self.text.ids[self.begin[window] : self.end(window)]
+
+    def end(self, window: int) -> int:
+        """Where it ends."""
+        return int(self.begin[window]) + int(self.lengths[window])
 
     def pair(
         self, window: int, room: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.integer], NDArray[np.integer], bool]:
         """A and B of a window and whether B is random; together at most `room` tokens, and neither is empty."""
-        begin, end = int(self.begin[window]), int(self.end[window])
+        begin, end = int(self.begin[window]), self.end(window)
         cut = self._cut(window, rng)
         is_random = bool(rng.random() < 0.5) or cut >= end
         a = self.text.ids[begin:cut]
@@ -68,14 +75,14 @@ class Windows:
     def halves(self, window: int, rng: np.random.Generator) -> tuple[NDArray[np.integer], NDArray[np.integer], bool]:
         """The two parts of a window of at least two tokens, and whether they have changed places."""
         cut = self._cut(window, rng)
-        a, b = self.text.ids[self.begin[window] : cut], self.text.ids[cut : self.end[window]]
+        a, b = self.text.ids[self.begin[window] : cut], self.text.ids[cut : self.end(window)]
         return (b, a, True) if rng.random() < 0.5 else (a, b, False)
 
     def _cut(self, window: int, rng: np.random.Generator) -> int:
         """Where B begins: with some sentence, or in the middle of the only one."""
         first, last, begin = int(self.first[window]), int(self.last[window]), int(self.begin[window])
         if last - first < 2:
-            return begin + max(1, (int(self.end[window]) - begin) // 2)
+            return begin + max(1, (self.end(window) - begin) // 2)
         return int(self.text.sentences[rng.integers(first + 1, last)])
 
     def _elsewhere(self, window: int, wanted: int, rng: np.random.Generator) -> NDArray[np.integer]:
@@ -91,24 +98,3 @@ class Windows:
             start -= 1  # short Bs must not be a sign of random ones
         stop = min(int(sentences[start]) + wanted, end)
         return self.text.ids[int(sentences[start]) : stop]
-
-
-def _chop(text: Text, room: int, within_documents: bool, least: int) -> tuple[NDArray[np.int64], ...]:
-    """First and last (exclusive) sentence, begin and end token of each window, greedily filled up to `room` tokens."""
-    sentences, documents = text.sentences, text.documents
-    ends = documents[1:] if within_documents else documents[-1:]
-    rows = []
-    first = int(documents[0])
-    for end in ends:
-        while first < end:
-            begin = int(sentences[first])
-            last = int(np.searchsorted(sentences[: end + 1], begin + room, side="right")) - 1
-            if last > first:
-                rows.append((first, last, begin, int(sentences[last])))
-                first = last
-                continue
-            stop = int(sentences[first + 1])  # one sentence longer than the room
-            rows += [(first, first + 1, at, min(at + room, stop)) for at in range(begin, stop, room)]
-            first += 1
-    found = np.array(rows, dtype=np.int64).reshape(-1, 4)
-    return tuple(found[found[:, 3] - found[:, 2] >= least].T)
