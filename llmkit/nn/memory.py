@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -40,6 +40,11 @@ class SegmentMemory:
     def states(self, layer: int) -> Tensor | None:
         """What is remembered for a layer, (batch, held, d_model); None before the first segment."""
         return self._states[layer]
+
+    def take_back(self, states: Sequence[Tensor]) -> None:
+        """Go on from what `states` gave for each layer, (batch, held, d_model)."""
+        self._states = list(states)
+        self.length = self.held
 
     def recall(self, layer: int, x: Tensor) -> Tensor:
         """x (batch, seq, d_model) behind what the layer remembers: (batch, held + seq, d_model)."""
