@@ -123,7 +123,7 @@ def _check_family(draft: Draft, family: Family, task: Task) -> None:
         draft.fail(
             "objective.name",
             "conflict",
-            f"is {task.name}, which needs {needed}; {family.name} is not one",
+            f"is {task.name}, which needs {task.needs or needed}; {family.name} is not one",
             f"choose a family such as {' or '.join(task.examples)}{other}",
         )
     elif task.head(family, settings) is None and pairs:

@@ -40,7 +40,9 @@ class Task:
     """One objective. kinds: models it trains. heads: settings -> heads that serve, the best first.
 
     special: tokens that must be in the vocabulary. rate: share of the tokens (or sentences) that the paper hides.
-    examples: families to point at. next: what to try when the run is over.
+    decoders_form: the form of text for decoders, if it is another; they need no special tokens then.
+    examples: families to point at. only, needs: the families it trains and what they have, where the kind does not
+    tell. next: what to try when the run is over.
     """
 
     name: str
@@ -50,8 +52,11 @@ class Task:
     heads: Callable[[ObjectiveSettings], tuple[str, ...]]
     form: Form
     special: tuple[str, ...] = ()
+    decoders_form: Form | None = None
     rate: float = 0.15
     examples: tuple[str, ...]
+    only: tuple[str, ...] = ()
+    needs: str = ""
     next: str = ""
 
     def head(self, family: Family, settings: ObjectiveSettings) -> str | None:
@@ -60,7 +65,7 @@ class Task:
 
     def fits(self, family: Family) -> bool:
         """Whether the family is of a kind this objective trains."""
-        return family.kind in self.kinds
+        return family.kind in self.kinds and (not self.only or family.name in self.only)
 
 
 def _always(*heads: str) -> Callable[[ObjectiveSettings], tuple[str, ...]]:
@@ -171,6 +176,8 @@ TASKS: dict[str, Task] = {
             heads=_always("causal_lm"),
             form=Form.STREAM,
             examples=("transformer_xl",),
+            only=("transformer_xl",),
+            needs="a model with a memory",
             next=_WRITE,
         ),
         Task(
@@ -241,3 +248,11 @@ TASKS: dict[str, Task] = {
     )
 }
 FINE_TUNING = ("classify",)
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The recipe's task, in the form that its kind of model needs."""
+    task = TASKS[recipe.objective.name]
+    if task.decoders_form and recipe.model and load_family(recipe.model.family).kind is Kind.DECODER:
+        return replace(task, form=task.decoders_form, special=())
+    return task
