@@ -12,6 +12,7 @@ from llmkit.cli.previewing import PreviewCount
 from llmkit.cli.sweeping import Sweep
 from llmkit.cli.training import (
     AllowChange,
+    Devices,
     DryRun,
     EventLines,
     RecipeArgument,
@@ -20,6 +21,7 @@ from llmkit.cli.training import (
     end,
     one_recipe,
     read_recipe,
+    starts_others,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def pretrain(
     preview: PreviewCount = None,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
+    devices: Devices = None,
     sweep: Sweep = None,
     plot: Plot = False,
     svg: Svg = None,
@@ -50,10 +53,10 @@ def pretrain(
     \b
     llmkit pretrain bert-mini                          a small BERT on stories
     llmkit pretrain gpt-mini --set data.train=my.txt   your own text
-    llmkit pretrain gpt-mini --size 30M --dry-run      scaled by one dial; what it will take
+    llmkit pretrain gpt-mini --size 30M --dry-run      scaled; what it will take
     llmkit pretrain bert-mini --preview 2              two examples, before and after
     llmkit pretrain bert-mini --plot                   what it has learned so far
-    llmkit pretrain bert-mini --sweep train.lr=1e-3,3e-3   which is better
+    llmkit pretrain my.yaml --sweep train.lr=1e-3,5e-3 which is better
     """
     if plot or svg is not None:
         from llmkit.cli.plotting import plot_runs
@@ -81,6 +84,10 @@ def pretrain(
     from llmkit.cli.training_run import carry_out
 
     chosen = read_recipe(one_recipe(recipe), overrides, device, allow_change, size=size, finetune=False)
+    if starts_others(devices, chosen) and preview is None and not dry_run:
+        from llmkit.cli.launch import launch_again
+
+        raise typer.Exit(launch_again(devices or 1, chosen.train.threads))
     if preview is not None:
         from llmkit.cli.previewing import preview as show
 
@@ -91,10 +98,9 @@ def pretrain(
 
 def _train(run: OpenRun) -> None:
     from llmkit.recipe.tasks import TASKS
-    from llmkit.training.prepare import prepare_in_cache
 
     # The text is read in a thread while torch, which takes seconds, is imported in this one.
-    reading = run.stop.begin(lambda: prepare_in_cache(run.recipe, run.root, run.resumption, say=run.talk.say))
+    reading = run.stop.begin(run.prepare)
     from llmkit.training.session import pretrain as train
 
     outcome = train(
@@ -105,6 +111,7 @@ def _train(run: OpenRun) -> None:
         allow=run.allow,
         listeners=run.talk.listeners,
         stop=run.stop,
+        **run.together,
     )
     hint = TASKS[run.recipe.objective.name].next
     end(outcome.reason, outcome.step, run.directory.path, run.stop, run.talk, hint=hint)
