@@ -105,9 +105,21 @@ def _check_objective(draft: Draft, family: Family | None) -> None:
         draft.fail("objective.name", "conflict", f"is {name}, which starts from random weights", fix)
     elif not fine_tunes and family:
         _check_family(draft, family, task)
+    if name == "distillation":
+        _check_teacher(draft)
     if draft.get("objective.next_sentence") and draft.get("objective.sentence_order"):
         path = draft.blame("objective.sentence_order", "objective.next_sentence")
         draft.fail(path, "conflict", "is one way to judge pairs, and the other is chosen too", "choose one of the two")
+
+
+def _check_teacher(draft: Draft) -> None:
+    """There must be one, and unless the recipe names a tokenizer, it is the teacher's."""
+    teacher = draft.get("objective.teacher")
+    if teacher is None and "objective.teacher" not in draft.failed:
+        fix = "name a checkpoint: objective.teacher: bert-mini (after llmkit pretrain bert-mini)"
+        draft.fail("objective.teacher", "missing", "is not given, and there is nobody to learn from", fix)
+    elif draft.get("tokenizer.path") is None and "tokenizer.path" not in draft.failed:
+        draft.values["tokenizer.path"] = teacher
 
 
 def _check_family(draft: Draft, family: Family, task: Task) -> None:

@@ -6,14 +6,15 @@ The objectives themselves, one file each, are in llmkit.training.objectives, und
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from llmkit.models.family import Family, Kind
+from llmkit.models.registry import load_family
 
 if TYPE_CHECKING:
-    from llmkit.recipe.schema import ObjectiveSettings
+    from llmkit.recipe.schema import ObjectiveSettings, Recipe
 
 FRAME = ("[CLS]", "[SEP]", "[MASK]")
 # T5's number. A text with more holes than that is cut into more examples.
@@ -123,6 +124,7 @@ TASKS: dict[str, Task] = {
             heads=_always("masked_lm", "causal_lm"),
             form=Form.SENTENCES,
             special=FRAME,
+            decoders_form=Form.STREAM,
             examples=("distilbert",),
             next=_FILL,
         ),
@@ -172,7 +174,7 @@ TASKS: dict[str, Task] = {
             name="recurrent",
             title="guess the next token with a memory of the segments before",
             paper="Dai et al. 2019, arXiv:1901.02860",
-            kinds=(Kind.DECODER, Kind.ENCODER),
+            kinds=_DECODERS,
             heads=_always("causal_lm"),
             form=Form.STREAM,
             examples=("transformer_xl",),

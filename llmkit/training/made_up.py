@@ -11,7 +11,7 @@ import numpy as np
 from llmkit.data.corpus import TokenCorpus
 from llmkit.models.config import ModelConfig
 from llmkit.recipe.schema import Recipe, TrainSettings
-from llmkit.recipe.tasks import SENTINELS, TASKS, Form
+from llmkit.recipe.tasks import SENTINELS, Form, task_of
 from llmkit.tokenization.framing import Framed
 from llmkit.training.objectives.classify import Classify, Labelled
 from llmkit.training.objectives.given import Given, Vocabulary, make_objective
@@ -37,7 +37,7 @@ def made_up(
         data = Labelled(texts, labels)
         return Classify(data, None, n_labels=len(config.labels), pad_id=0, batch_size=settings.batch_size, seed=0)
     n = max(n, config.max_seq_len) if recipe.objective.long_share else n
-    task = TASKS[recipe.objective.name]
+    task = task_of(recipe)
     given = Given(
         objective=recipe.objective,
         train=settings,

@@ -14,7 +14,6 @@ from typing import Any
 
 from llmkit.checkpoint.config_json import read_model_config
 from llmkit.checkpoint.hf_layout import read_model
-from llmkit.checkpoint.refs import resolve
 from llmkit.data.sources import STORIES, open_source
 from llmkit.data.split import Part
 from llmkit.data.text_in import STDIN
@@ -29,6 +28,7 @@ from llmkit.training.labelled import find_base, read_tables
 from llmkit.training.memory import available, estimate, refuse_what_cannot_fit
 from llmkit.training.prepare import named_texts
 from llmkit.training.session import head_for, set_up
+from llmkit.training.teacher import find
 from llmkit.training.trial import try_out
 
 SAMPLE_CHARS = 1 << 20
@@ -95,7 +95,7 @@ def make_plan(recipe: Recipe, store: Path) -> Plan:
     # Fine-tuning may have to keep the newest weights beside the best ones.
     checkpoint = guess.checkpoint + (guess.weights if recipe.is_finetune else 0)
     refuse_full_disk(store, checkpoint, t)
-    trial = try_out(recipe, config, guess, device, have, lambda ref: read_model(resolve(ref, store)))
+    trial = try_out(recipe, config, guess, device, have, lambda ref: read_model(find(ref, store)))
     need = guess
     if trial.footprint is not None:
         need = trial.footprint.need(t.batch_size, t.accumulate)
@@ -169,7 +169,7 @@ def _pretrain_sizes(recipe: Recipe, store: Path) -> tuple[ModelConfig, float | N
     per_token = BYTES_PER_TOKEN
     if settings.path is not None:
         path = Path(settings.path).expanduser()
-        tokenizer = Tokenizer.from_file(path if path.is_file() else resolve(settings.path, store))
+        tokenizer = Tokenizer.from_file(path if path.is_file() else find(settings.path, store))
         vocab_size = tokenizer.vocab_size
         if sample:
             text = sample[: 1 << 16]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmkit.checkpoint.refs import resolve
 from llmkit.data.codes import check_known, code_token
 from llmkit.data.corpus import TokenCorpus
 from llmkit.data.parallel import Pairs
@@ -19,11 +18,12 @@ from llmkit.data.split import Corpus, open_split
 from llmkit.data.weights import open_weighted, open_weighted_pairs
 from llmkit.errors import InputRefused, StorageError, UsageError
 from llmkit.recipe.schema import Recipe, TokenizerSettings
-from llmkit.recipe.tasks import TASKS, Form, Task
+from llmkit.recipe.tasks import Form, Task, task_of
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.tokenization.train import train as train_tokenizer
 from llmkit.training.cache import text_cache
 from llmkit.training.resume import Resumption
+from llmkit.training.teacher import find
 from llmkit.units import size
 
 Say = Callable[[str], None]
@@ -51,7 +51,7 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
     tokenizer: the directory of the one to use when a run goes on; it is not learned again then.
     """
     train, validation = open_texts(recipe, cache)
-    task = TASKS[recipe.objective.name]
+    task = task_of(recipe)
     codes = known_codes(train, validation) if task.form is Form.CODED else ()
     settings = recipe.tokenizer
     assert settings is not None, "a recipe for pre-training has a tokenizer section"
@@ -103,7 +103,7 @@ def open_texts(recipe: Recipe, cache: Path) -> tuple[Corpus | Pairs, Corpus | Pa
 
 def named_texts(recipe: Recipe) -> tuple[Corpus | Pairs, Corpus | Pairs | None]:
     """The training and the validation text that the recipe names, in the form that its objective needs."""
-    d, form = recipe.data, TASKS[recipe.objective.name].form
+    d, form = recipe.data, task_of(recipe).form
     if form is Form.PAIRS:
         settings: dict[str, Any] = {"text": d.text, "pair": d.pair, "stories": d.stories, "seed": d.seed}
         sides = (d.validation, d.validation_target)
@@ -147,7 +147,7 @@ def get_tokenizer(
     """The tokenizer the recipe names by path, else one learned from the training text."""
     if settings.path is not None:
         path = Path(settings.path).expanduser()
-        return Tokenizer.from_file(path if path.is_file() else resolve(settings.path, store))
+        return Tokenizer.from_file(path if path.is_file() else find(settings.path, store))
     documents, share = sampled(train, ENOUGH)
     part = f"about {size(ENOUGH)}, {share:.2g} of all, spread over " if share < 1 else ""
     say(f"learning a {settings.algorithm} tokenizer from {part}{train.describe()}")

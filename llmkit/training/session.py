@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from llmkit.checkpoint.hf_layout import read_model
-from llmkit.checkpoint.refs import resolve
 from llmkit.checkpoint.store import RunDirectory
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import load_family
@@ -45,6 +43,7 @@ from llmkit.training.progress import Progress
 from llmkit.training.resume import Resumption, check_digests
 from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.signals import StopRequest
+from llmkit.training.teacher import load_teacher, teacher_digest
 from llmkit.training.tensorboard import DIRECTORY, Board
 from llmkit.training.token_ids import token_ids
 from llmkit.training.trainer import Trainer
@@ -79,8 +78,9 @@ def pretrain(
     Raises what Trainer.run raises, and InputRefused when the text is not the one the run began with.
     """
     assert recipe.model is not None, "a recipe for pre-training has a model section"
+    digests = prepared.digest | teacher_digest(recipe, run.path.parent)
     if resumption is not None:
-        check_digests(resumption, prepared.digest, allow)
+        check_digests(resumption, digests, allow)
     device = set_up(recipe, world.place)
     config = model_config(recipe, prepared.tokenizer)
     refuse_what_cannot_fit(estimate(config, recipe.train, recipe.objective), device)
@@ -95,7 +95,7 @@ def pretrain(
         model,
         objective,
         prepared.tokenizer,
-        meta={"digests": prepared.digest},
+        meta={"digests": digests},
         resumption=resumption,
         listeners=listeners,
         stop=stop,
@@ -230,6 +230,6 @@ def given(recipe: Recipe, prepared: Prepared, config: ModelConfig, store: Path, 
         text=prepared.train,
         validation=prepared.validation,
         tokenizer=prepared.tokenizer,
-        load=lambda ref: read_model(resolve(ref, store)),
+        load=lambda ref: load_teacher(ref, store, prepared.tokenizer),
         model=model,
     )

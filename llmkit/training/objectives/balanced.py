@@ -53,6 +53,11 @@ class Balanced:
         self.partner = inner.partner
         self.n_examples = inner.n_examples
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """See Objective."""
+        return self.inner.remarks
+
     def picks(self, first: int, count: int) -> Picks:
         """See Objective."""
         return self.inner.picks(first, count)

@@ -101,6 +101,10 @@ class Objective(Protocol):
     n_examples: int
     partner: nn.Module | None
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the user should know before the first step."""
+
     def picks(self, first: int, count: int) -> Picks:
         """The `count` examples from global position `first` on; a pure function of the seed."""
 
@@ -137,6 +141,11 @@ class Plain:
     """What most objectives say to the rarer questions: no second network, no samples, nothing to remember."""
 
     partner: nn.Module | None = None
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Nothing."""
+        return ()
 
     def sample(self, model: Any, step: int) -> tuple[str, str] | None:
         """Nothing."""
