@@ -54,7 +54,7 @@ def pretrain(
     llmkit pretrain bert-mini                          a small BERT on stories
     llmkit pretrain gpt-mini --set data.train=my.txt   your own text
     llmkit pretrain gpt-mini --size 30M --dry-run      scaled; what it will take
-    llmkit pretrain bert-mini --preview 2              two examples, before and after
+    llmkit pretrain bert-mini --preview 2              what it is made to learn
     llmkit pretrain bert-mini --plot                   what it has learned so far
     llmkit pretrain my.yaml --sweep train.lr=1e-3,5e-3 which is better
     """
