@@ -9,19 +9,21 @@ held.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmkit.data.corpus_writer import FILES, FORMAT, TARGET, Encode, Progress, Settings, write_corpus, write_pairs
+from llmkit.data.known_files import KnownFiles, is_settled, state_of, write_note
 from llmkit.data.parallel import Pairs
 from llmkit.data.report import DataReport
 from llmkit.data.sources import file_sha256
@@ -38,9 +40,10 @@ class TokenCorpus:
     """Token ids of a corpus.
 
     ids: (n_tokens,) uint16 or uint32; document_starts: (n_documents + 1,) int64, the last is n_tokens; sentence_starts:
-    likewise, (1,) when sentences were not asked for. A document's end token, if any, belongs to its last sentence, and
-    its code, if any, to its first. target: of pairs, the other side, whose document i belongs to document i here.
-    codes: what a document may begin with, in the order of their ids.
+    likewise, (1,) when sentences were not asked for; document_sentences: (n_documents + 1,) int64, the first sentence
+    of each document, closed by n_sentences. A document's end token, if any, belongs to its last sentence, and its code,
+    if any, to its first. target: of pairs, the other side, whose document i belongs to document i here. codes: what a
+    document may begin with, in the order of their ids. All arrays are read from disk as they are needed.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class TokenCorpus:
     ids: NDArray[np.unsignedinteger]
     document_starts: NDArray[np.int64]
     sentence_starts: NDArray[np.int64]
+    document_sentences: NDArray[np.int64]
     content_sha256: str
     report: DataReport
     target: TokenCorpus | None = None
@@ -71,13 +75,6 @@ class TokenCorpus:
         """Bytes of UTF-8 text behind the ids (end tokens have none)."""
         return self.report.n_bytes
 
-    @cached_property
-    def document_sentences(self) -> NDArray[np.int64]:
-        """(n_documents + 1,): the first sentence of each document, closed by n_sentences."""
-        import numpy as np
-
-        return np.searchsorted(self.sentence_starts, self.document_starts).astype(np.int64)
-
     def document(self, i: int) -> NDArray[np.unsignedinteger]:
         """The ids of document i."""
         return self.ids[self.document_starts[i] : self.document_starts[i + 1]]
@@ -91,9 +88,12 @@ class TokenCorpus:
         cls, ids: NDArray[np.integer], document_starts: NDArray[np.int64], sentence_starts: NDArray[np.int64]
     ) -> TokenCorpus:
         """A corpus of ids made up on the spot, with no text behind them."""
+        import numpy as np
+
         counts = len(document_starts) - 1, len(sentence_starts) - 1
         report = DataReport("made up", *counts, len(ids), len(ids), len(ids), 0, 0)
-        return cls(Path(), "", ids, document_starts, sentence_starts, "", report)  # type: ignore[arg-type]
+        of_documents = np.searchsorted(sentence_starts, document_starts).astype(np.int64)
+        return cls(Path(), "", ids, document_starts, sentence_starts, of_documents, "", report)  # type: ignore[arg-type]
 
     @classmethod
     def build(
@@ -107,22 +107,25 @@ class TokenCorpus:
         end_id: int | None = None,
         sentences: bool = False,
         codes: Mapping[str, int] | None = None,
+        verify: bool = False,
         progress: Progress | None = None,
     ) -> TokenCorpus:
         """The tokenized `source`: from `cache` if it is there for the same text, tokenizer and settings, else made now.
 
         encode: texts to ids, without special tokens, equal ids for equal text; end_id: appended to every document;
         sentences: record where sentences start (they are then encoded one by one, with the white space before them);
-        codes: the id that a document begins with, by its code; progress: called with documents and bytes so far. Stdin
+        codes: the id that a document begins with, by its code; verify: read all of what is in the cache, not only files
+        that changed since they were last read; progress: called with documents and bytes so far. Stdin
         is kept in `cache`.
         Raises InputRefused for text without a single token, StorageError when the cache cannot be written.
         """
         source = source.spooled(cache)
         settings = Settings(vocab_size, end_id, sentences, codes)
+        known = KnownFiles(cache)
         made_by = f"{FORMAT} {sys.byteorder} {tokenizer_digest} {settings}"
-        key = hashlib.sha256(f"{source.fingerprint()} {made_by}".encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{source.fingerprint(known.sha256)} {made_by}".encode()).hexdigest()[:32]
         final = cache / f"corpus-{key}"
-        found = cls._open(final, key)
+        found = cls._open(final, key, verify=verify)
         if found is not None:
             return found
         try:
@@ -140,7 +143,7 @@ class TokenCorpus:
             raise _storage_error(cache, e) from None
         finally:
             shutil.rmtree(staged, ignore_errors=True)
-        made = cls._open(final, key)
+        made = cls._open(final, key, verify=True)
         if made is None:
             raise StorageError(
                 f"{final} does not hold what was just written", "is the disk failing, or the cache shared?"
@@ -148,26 +151,25 @@ class TokenCorpus:
         return made
 
     @classmethod
-    def _open(cls, path: Path, key: str) -> TokenCorpus | None:
+    def _open(cls, path: Path, key: str, *, verify: bool) -> TokenCorpus | None:
         """The corpus at `path`, or None when it is missing, damaged or another format."""
-        import numpy as np
-
         try:
             meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
             if meta["format"] != FORMAT or meta["key"] != key or meta["dtype"] not in ("uint16", "uint32"):
                 return None
-            if any(file_sha256(path / name) != meta["files"][name] for name in FILES):
+            if not _is_whole(path, meta["files"], verify=verify):
                 return None
             report = DataReport.read(meta["report"])
-            target = None if report.target is None else cls._open(path / TARGET, key)
+            target = None if report.target is None else cls._open(path / TARGET, key, verify=verify)
             if report.target is not None and (target is None or target.n_documents != report.n_documents):
                 return None
             return cls(
                 path=path,
                 key=key,
-                ids=np.memmap(path / "ids.bin", dtype=meta["dtype"], mode="r"),
-                document_starts=np.fromfile(path / "documents.bin", dtype=np.int64),
-                sentence_starts=np.fromfile(path / "sentences.bin", dtype=np.int64),
+                ids=_mapped(path / "ids.bin", meta["dtype"]),
+                document_starts=_mapped(path / "documents.bin", "int64"),
+                sentence_starts=_mapped(path / "sentences.bin", "int64"),
+                document_sentences=_mapped(path / "document_sentences.bin", "int64"),
                 content_sha256=meta["content"],
                 report=report,
                 target=target,
@@ -175,6 +177,28 @@ class TokenCorpus:
             )
         except (OSError, StorageError, ValueError, KeyError, TypeError):
             return None
+
+
+def _is_whole(path: Path, files: Mapping[str, str], *, verify: bool) -> bool:
+    """Whether the files are those that were written; all are read if one has changed since they last were."""
+    note, now = path / "verified.json", time.time_ns()
+    states = {name: state_of(path / name) for name in FILES}
+    if not verify:
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            known = json.loads(note.read_text(encoding="utf-8"))
+            if known["states"] == states and all(is_settled(s, known["noted_ns"]) for s in states.values() if s):
+                return True
+    if any(file_sha256(path / name) != files[name] for name in FILES):
+        return False
+    write_note(note, {"states": states, "noted_ns": now})
+    return True
+
+
+def _mapped(path: Path, dtype: str) -> NDArray[Any]:
+    """The numbers in a file that is not empty, read as they are needed; a plain array, which is faster to cut up."""
+    import numpy as np
+
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
 
 
 def _put(staged: Path, final: Path) -> None:

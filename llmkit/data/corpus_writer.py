@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", "Piece", "Pair")
 Encode = Callable[[list[str]], list[list[int]]]
 Progress = Callable[[int, int], None]
-FORMAT = 2
-FILES = ("ids.bin", "documents.bin", "sentences.bin", "digests.bin")
+FORMAT = 3
+FILES = ("ids.bin", "documents.bin", "sentences.bin", "document_sentences.bin", "digests.bin")
 TARGET = "target"
 """Where the other side of pairs lies within the corpus."""
 _BATCH_CHARS = 1 << 20
@@ -66,8 +66,8 @@ class CorpusWriter:
         self.dtype = "uint16" if settings.vocab_size <= 1 << 16 else "uint32"
         self._stack = ExitStack()
         self._files = [self._stack.enter_context(open(directory / name, "wb")) for name in FILES]  # noqa: SIM115
-        # In the order of FILES: ids, where documents and sentences start, digests of documents.
-        self._held = (array("H" if self.dtype == "uint16" else "I"), array("q"), array("q"), array("Q"))
+        # In the order of FILES: ids, where documents and sentences start, the first sentence of documents, digests.
+        self._held = (array("H" if self.dtype == "uint16" else "I"), array("q"), array("q"), array("q"), array("Q"))
         self._content = hashlib.sha256()
         self._document = None if settings.codes is None else ""
         self._digest = digest_of()
@@ -93,7 +93,7 @@ class CorpusWriter:
         self._account(piece)
         if beside:
             self._digest.update(b"\0" + beside.encode("utf-8", "surrogatepass"))
-        ids, documents, starts, _ = self._held
+        ids, documents, starts, firsts, _ = self._held
         for part in encoded:
             if not part:
                 continue
@@ -103,6 +103,7 @@ class CorpusWriter:
                 self._origin = piece.origin
                 self._of[piece.origin] += 1
                 documents.append(self.n_tokens)
+                firsts.append(self.n_sentences)
                 if self.settings.codes is not None and piece.code is not None:
                     part = [self.settings.codes[piece.code], *part]
             if self.settings.sentences:
@@ -131,9 +132,10 @@ class CorpusWriter:
         self._end_document()
         self._held[1].append(self.n_tokens)
         self._held[2].append(self.n_tokens)
+        self._held[3].append(self.n_sentences)
         self.flush()
-        self._files[3].flush()
-        self.n_unique = sort_digests(self.directory / FILES[3])
+        self._files[-1].flush()
+        self.n_unique = sort_digests(self.directory / FILES[-1])
         for file in self._files:
             file.flush()
             os.fsync(file.fileno())
@@ -186,7 +188,7 @@ class CorpusWriter:
 
     def _end_document(self) -> None:
         if self._in_document and not self._again:
-            self._held[3].append(int.from_bytes(self._digest.digest(), "big"))
+            self._held[-1].append(int.from_bytes(self._digest.digest(), "big"))
             self.n_digests += 1
         if self._in_document:
             self._digest = digest_of()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmkit.data.parallel import BothSides, Pair, digest_of_parts
 from llmkit.data.rows import read_rows
-from llmkit.data.sources import Source
+from llmkit.data.sources import Sha256, Source, file_sha256
 from llmkit.data.text_in import shown
 from llmkit.errors import InputRefused, UsageError
 from llmkit.suggest import nearest
@@ -61,9 +61,9 @@ class ColumnPairs(BothSides):
         """See Pairs."""
         return self.source.about_bytes()
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
         """See Pairs."""
-        return digest_of_parts("columns", self.source.fingerprint(), repr((self.text, self.target)))
+        return digest_of_parts("columns", self.source.fingerprint(sha256), repr((self.text, self.target)))
 
     def describe(self) -> str:
         """See Pairs."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from llmkit.data.sources import Source
+from llmkit.data.sources import Sha256, Source, file_sha256
 from llmkit.data.split import Side, is_held_out
 from llmkit.data.text_in import shown, text_lines
 from llmkit.errors import InputRefused, UsageError
@@ -44,7 +44,7 @@ class Pairs(Protocol):
     def about_bytes(self) -> int:
         """A guess at the size of both sides."""
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
         """A sha256 of what determines the pairs."""
 
     def describe(self) -> str:
@@ -110,9 +110,9 @@ class LinePairs(BothSides):
         """See Pairs."""
         return self.texts.about_bytes() + self.targets.about_bytes()
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
         """See Pairs."""
-        return digest_of_parts("lines", self.texts.fingerprint(), self.targets.fingerprint())
+        return digest_of_parts("lines", self.texts.fingerprint(sha256), self.targets.fingerprint(sha256))
 
     def describe(self) -> str:
         """See Pairs."""
@@ -159,9 +159,9 @@ class StoryPairs(BothSides):
         """See Pairs."""
         return 2 * self.source.about_bytes()
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
         """See Pairs."""
-        return digest_of_parts(f"stories {STORY_PAIRS_VERSION} {self.form}", self.source.fingerprint())
+        return digest_of_parts(f"stories {STORY_PAIRS_VERSION} {self.form}", self.source.fingerprint(sha256))
 
     def describe(self) -> str:
         """See Pairs."""
@@ -206,9 +206,9 @@ class PairPart(BothSides):
         """See Pairs."""
         return int(self.source.about_bytes() * (self.fraction if self.side == "validation" else 1 - self.fraction))
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
         """See Pairs."""
-        return digest_of_parts("part", self.source.fingerprint(), f"{self.side} {self.fraction!r}")
+        return digest_of_parts("part", self.source.fingerprint(sha256), f"{self.side} {self.fraction!r}")
 
     def describe(self) -> str:
         """See Pairs."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -30,7 +30,20 @@ STORY_BYTES = 440  # of a story, on average
 PACKING = 3  # how much smaller text gets when packed
 _SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet")
 
+Sha256 = Callable[[Path], str]
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+    except OSError as e:
+        raise StorageError(f"cannot read {path}: {(e.strerror or str(e)).lower()}") from None
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -102,8 +115,11 @@ class Source:
         sizes = (p.stat().st_size * (PACKING if p.suffix in PACKED else 1) for p in self.files if p.is_file())
         return self.stories * STORY_BYTES + sum(sizes)
 
-    def fingerprint(self) -> str:
-        """A sha256 of what determines the text: the bytes of each file and the settings. Names do not count."""
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
+        """A sha256 of what determines the text: the bytes of each file and the settings. Names do not count.
+
+        sha256: how to get that of a file.
+        """
         digest = hashlib.sha256(b"llmkit source 1\n")
         if self.stories:
             from llmkit.data.stories import VERSION
@@ -112,7 +128,7 @@ class Source:
         for path in self.files:
             if not path.is_file():
                 raise AssertionError(f"{shown(path)} cannot be read twice; spool it first")
-            digest.update(f"{self.kind(path)} {self.field} {self.errors} {file_sha256(path)}\n".encode())
+            digest.update(f"{self.kind(path)} {self.field} {self.errors} {sha256(path)}\n".encode())
             if self.coded:
                 digest.update(f"code {self.label} {stem_of(path)!r}\n".encode())
         if self.coded:
@@ -228,18 +244,6 @@ def read_documents(
 ) -> Iterator[str]:
     """The documents `spec` names (see `open_source`), streaming; files over PIECE characters come in pieces."""
     return open_source(spec, field=field, stories=stories, seed=seed, errors=errors).documents()
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb", buffering=0) as f:
-            while block := f.read(1 << 20):
-                digest.update(block)
-    except OSError as e:
-        raise StorageError(f"cannot read {path}: {(e.strerror or str(e)).lower()}") from None
-    return digest.hexdigest()
 
 
 def stem_of(path: Path) -> str:

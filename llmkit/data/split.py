@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from llmkit.data.pieces import Piece
-from llmkit.data.sources import DEFAULT_STORIES, Source, Spec, open_source
+from llmkit.data.sources import DEFAULT_STORIES, Sha256, Source, Spec, file_sha256, open_source
 from llmkit.data.text_in import Errors, text_chunks
 from llmkit.errors import InputRefused, UsageError
 
@@ -41,7 +41,7 @@ class Corpus(Protocol):
 
     def about_bytes(self) -> int: ...
 
-    def fingerprint(self) -> str: ...
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str: ...
 
     def describe(self) -> str: ...
 
@@ -81,9 +81,9 @@ class Part:
         share = self.fraction if self.side == "validation" else 1 - self.fraction
         return int(self.source.about_bytes() * share)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
         """See Source.fingerprint."""
-        settings = f"{self.source.fingerprint()} {self.side} {self.fraction!r}"
+        settings = f"{self.source.fingerprint(sha256)} {self.side} {self.fraction!r}"
         return hashlib.sha256(settings.encode()).hexdigest()
 
     def spooled(self, directory: Path) -> Part:

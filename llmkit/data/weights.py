@@ -19,7 +19,7 @@ from llmkit.data.order import permuted
 from llmkit.data.parallel import BothSides, Pair, Pairs
 from llmkit.data.parallel_split import open_pair_split
 from llmkit.data.pieces import Piece, cut_place
-from llmkit.data.sources import Spec, open_source
+from llmkit.data.sources import Sha256, Spec, file_sha256, open_source
 from llmkit.data.split import Corpus, open_split
 from llmkit.errors import UsageError
 
@@ -56,9 +56,9 @@ class Weighted:
         """The size of all parts, each read once."""
         return sum(part.about_bytes() for part in self.parts)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
         """See Source.fingerprint."""
-        return _fingerprint(self.parts, self.weights)
+        return _fingerprint(self.parts, self.weights, sha256)
 
     def describe(self) -> str:
         """One phrase for a header."""
@@ -93,9 +93,9 @@ class WeightedPairs(BothSides):
         """See Pairs."""
         return sum(part.about_bytes() for part in self.parts)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
         """See Pairs."""
-        return _fingerprint(self.parts, self.weights)
+        return _fingerprint(self.parts, self.weights, sha256)
 
     def describe(self) -> str:
         """See Pairs."""
@@ -202,8 +202,8 @@ def _some(items: Iterator[T], fraction: float) -> Iterator[T]:
             yield item
 
 
-def _fingerprint(parts: Sequence[Corpus | Pairs], weights: Sequence[float]) -> str:
-    found = [f"{part.fingerprint()} {weight!r}" for part, weight in zip(parts, weights, strict=True)]
+def _fingerprint(parts: Sequence[Corpus | Pairs], weights: Sequence[float], sha256: Sha256) -> str:
+    found = [f"{part.fingerprint(sha256)} {weight!r}" for part, weight in zip(parts, weights, strict=True)]
     return hashlib.sha256("\n".join(["weighted 1", *found]).encode()).hexdigest()
 
 
