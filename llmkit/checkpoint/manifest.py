@@ -22,6 +22,7 @@ from typing import Any
 
 from llmkit import __version__
 from llmkit.checkpoint.files import open_inside, read_small
+from llmkit.checkpoint.state import VALUES
 from llmkit.checkpoint.strict_json import parse_object
 from llmkit.errors import InputRefused, LlmkitError, StorageError
 
@@ -176,10 +177,12 @@ class Verification:
     """
 
     def __init__(self, directory: Path, *, skip: Container[str] = (), wanted: bool = True) -> None:
-        """Without a manifest (a foreign directory), or unless `wanted`, there is nothing to verify."""
+        """Without a manifest (a foreign directory), or unless `wanted`, there is nothing to verify; a directory with
+        training state in it is ours, and has lost its manifest.
+        """
         self._directory = directory
         self._skip = skip
-        self._wanted = wanted and os.path.lexists(directory / NAME)
+        self._wanted = wanted and any(os.path.lexists(directory / name) for name in (NAME, VALUES))
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._result: Future[Manifest] | None = None
 

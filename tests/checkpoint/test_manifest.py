@@ -121,3 +121,14 @@ def test_the_background_check_explains_an_error_that_damage_caused(described):
         raise InputRefused("a JSON object was expected")
     with pytest.raises(InputRefused, match="a JSON object"), manifest.Verification(described, wanted=False):
         raise InputRefused("a JSON object was expected")
+
+
+def test_a_directory_with_training_state_that_lost_its_manifest_is_refused(tmp_path):
+    directory = tmp_path / "step-000001"
+    directory.mkdir()
+    (directory / "state.json").write_text("{}")
+    with pytest.raises(InputRefused, match=r"has no manifest\.json"), manifest.Verification(directory) as verification:
+        verification.finish()
+    (directory / "state.json").unlink()
+    with manifest.Verification(directory) as verification:
+        verification.finish()
