@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
 
+from llmkit.models.two_towers import EncoderDecoderModel
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training.events import Event, Stage, Start, Step
 from llmkit.training.flops import step_flops
 from llmkit.training.limit import matrix_limit, raise_limit
 from llmkit.training.objectives.objective import Batch, Objective
 from llmkit.training.seeds import Purpose, generators
+
+# A rate so many times the limit is a slip of the clock over a few short steps, and no discovery.
+_BELIEVED = 1.5
 
 
 @dataclass
@@ -51,10 +54,10 @@ class Meter:
         if not self.limit or not self.per_token:
             return None
         reached = self.per_token * event.tokens_per_second
-        if reached > self.limit:
+        if self.limit < reached < _BELIEVED * self.limit:
             self.limit = reached
             raise_limit(self.device, self.dtype, reached / self.devices)
-        return reached / self.limit
+        return min(1.0, reached / self.limit)
 
     def _flops_per_token(self, step: int) -> float:
         """Operations per token of the batch at `step`; 0 where they cannot be told."""
@@ -71,21 +74,16 @@ def batch_flops(model: nn.Module, batch: Batch, partner: nn.Module | None = None
     """Operations of one step on `batch`. partner: a second network that learns on the same tokens.
 
     Where the loss has several parts, the model's head is taken to work for the largest of them, the partner's for the
-    smallest, as in ELECTRA. Padding is no work.
+    smallest, as in ELECTRA; an encoder-decoder's output is as long as it has targets. Padding is no work, and a
+    teacher's is not counted.
     """
     counts = list(batch.counts.values()) or [0]
-    answers: Any = next((getattr(batch, n) for n in ("decoder_input_ids", "labels") if hasattr(batch, n)), None)
-    out_len = float(answers.shape[1]) if answers is not None and answers.ndim == 2 else None
-    has_output = hasattr(model, "decoder") and out_len is not None
-    tokens = batch.n_tokens / max(1, batch.n_examples)
-    length = max(1.0, tokens - (out_len or 0.0)) if has_output else tokens
-    total = step_flops(
-        model,
-        examples=batch.n_examples,
-        seq_len=length,
-        targets=max(counts),
-        output_len=out_len if has_output else None,
-    )
+    length, n = batch.n_tokens / max(1, batch.n_examples), batch.n_examples
+    answer = None
+    if isinstance(model, EncoderDecoderModel):
+        answer = min(length, max(counts) / max(1, n))
+        length -= answer
+    total = step_flops(model, examples=n, seq_len=max(1.0, length), targets=max(counts), output_len=answer)
     if partner is not None:
-        total += step_flops(partner, examples=batch.n_examples, seq_len=length, targets=min(counts))
+        total += step_flops(partner, examples=n, seq_len=length, targets=min(counts))
     return total
