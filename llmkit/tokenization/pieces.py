@@ -5,6 +5,7 @@ Exact only where a piece's ids do not depend on its surroundings; `is_piecewise`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -13,6 +14,8 @@ import tokenizers
 
 from llmkit.tokenization.byte_level import ASCII_PRETOKEN, PIECE
 
+# Finer cuts there are, but these characters are white space to every engine, before and after any normalizer.
+WORD = re.compile("[^ \t\n\r]+")
 MAX_TABLE = 1 << 18  # pieces; some 60 MB
 MAX_PIECE = 256  # longer pieces hardly repeat
 _BATCH = 1 << 10  # long pieces given to `tokenizers` at a time
@@ -33,11 +36,32 @@ def is_piecewise(spec: Mapping[str, Any]) -> bool:
     )
 
 
-class PieceEncoder:
-    """Encodes texts with a `tokenizers` object of which `is_piecewise` holds; equal to its own `encode`, but faster."""
+def is_wordwise(spec: Mapping[str, Any], added: Iterable[tokenizers.AddedToken]) -> bool:
+    """Whether it is WordPiece or Unigram that drops white space, so that words are encoded one by one.
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+    Added tokens that are sought after the text was normalized could be spelled otherwise before.
+    """
+    model, normalizer, cut = spec["model"], spec.get("normalizer") or {}, spec.get("pre_tokenizer") or {}
+    parts = cut.get("pretokenizers") or [cut]
+    kinds = (model.get("type"), normalizer.get("type"), *(part.get("type") for part in parts))
+    return (
+        kinds
+        in (("WordPiece", "BertNormalizer", "BertPreTokenizer"), ("Unigram", "NFKC", "WhitespaceSplit", "Metaspace"))
+        and parts[-1].get("prepend_scheme", "always") == "always"
+        and not any(token.normalized for token in added)
+    )
+
+
+class PieceEncoder:
+    """Encodes texts with a `tokenizers` object of which `is_piecewise` holds; equal to its own `encode`, but faster.
+
+    words: it is one of which `is_wordwise` holds instead.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, *, words: bool = False) -> None:
         self._backend = backend
+        # Pre-tokens repeat more often than pieces do, but only on ASCII are they sure to be the library's own.
+        self._ascii_cut, self._cut = (WORD, WORD) if words else (ASCII_PRETOKEN, PIECE)
         self._table: dict[str, list[int]] = {}
         # Added tokens are found before text is cut; a text that might hold one goes the long way.
         self._starts = sorted({token.content[:2] for token in backend.get_added_tokens_decoder().values()})
@@ -57,8 +81,7 @@ class PieceEncoder:
         return list(self._backend.encode(text, add_special_tokens=False).ids)
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        # Pre-tokens repeat more often than pieces do, but only on ASCII are they sure to be the library's own.
-        cut = [ASCII_PRETOKEN.findall(text) if text.isascii() else PIECE.findall(text) for text in texts]
+        cut = [(self._ascii_cut if text.isascii() else self._cut).findall(text) for text in texts]
         ids_of = self._table.__getitem__
         try:
             return [list(chain.from_iterable(map(ids_of, pieces))) for pieces in cut]

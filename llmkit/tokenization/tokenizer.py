@@ -23,7 +23,7 @@ from llmkit.tokenization.files import (
     read_old_files,
     write_together,
 )
-from llmkit.tokenization.pieces import PieceEncoder, is_piecewise
+from llmkit.tokenization.pieces import PieceEncoder, is_piecewise, is_wordwise
 from llmkit.tokenization.safety import check_tokenizer_json
 from llmkit.tokenization.special import guess_roles, tokenizer_config
 
@@ -82,7 +82,10 @@ class Tokenizer:
 
     @cached_property
     def _pieces(self) -> PieceEncoder | None:
-        return PieceEncoder(self.backend) if is_piecewise(self._spec) else None
+        if is_piecewise(self._spec):
+            return PieceEncoder(self.backend)
+        words = is_wordwise(self._spec, self.backend.get_added_tokens_decoder().values())
+        return PieceEncoder(self.backend, words=True) if words else None
 
     @cached_property
     def _spec(self) -> dict[str, Any]:
