@@ -208,4 +208,5 @@ def refuse_without(config: ModelConfig, what: str, fix: str) -> None:
 
 def make(given: Given) -> Causal:
     """The objective as the recipe has it."""
-    return Causal(given.text.ids, **stream_options(given))
+    options = stream_options(given)
+    return Causal(given.text.ids, **options)
