@@ -22,7 +22,7 @@ from llmkit.units import clock, count, size
 _BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_CELLS = 40
 # Seconds between two drawings, and the most that drawing may take of the time: training could use it.
-PACE, SHARE = 0.2, 0.01
+PACE, SHARE = 0.2, 0.005
 # The curve is at most so high, and is left to a sparkline where there is room for less; the facts take the other lines.
 _MOST_ROWS, _FEWEST_ROWS, _FACTS, _FEWEST_COLUMNS = 9, 4, 11, 40
 _LABEL, _GAP = 8, 2  # columns of the names of the facts, and between fields

@@ -7,6 +7,7 @@ histories. So what other trainers log can be drawn beside a run of ours.
 
 from __future__ import annotations
 
+import bisect
 import csv
 import io
 import json
@@ -88,7 +89,8 @@ def read_histories(path: Path, name: str | None = None) -> list[History]:
             f"{path} holds no step of a run", "lines need `step` and `loss`, as JSON or under a line of column names"
         )
     for history in histories:
-        history.validation = [_placed(p, history.points) for p in history.validation]
+        steps = [p.step for p in history.points]
+        history.validation = [_placed(p, history.points, steps) for p in history.validation]
     return histories or list(found.values())
 
 
@@ -163,11 +165,14 @@ def number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _placed(point: Point, points: Sequence[Point]) -> Point:
-    """A validation with the tokens and seconds of its step, between those of the lines of the log around it."""
+def _placed(point: Point, points: Sequence[Point], steps: Sequence[float]) -> Point:
+    """A validation with the tokens and seconds of its step, between those of the lines of the log around it.
+
+    steps: of the points.
+    """
     if point.tokens is not None or point.seconds is not None or not points:
         return point
-    after = next((i for i, p in enumerate(points) if p.step >= point.step), len(points) - 1)
+    after = min(bisect.bisect_left(steps, point.step), len(points) - 1)
     later, earlier = points[after], points[max(0, after - 1)]
     span = later.step - earlier.step
     share = (point.step - earlier.step) / span if span > 0 else 1.0
