@@ -80,7 +80,9 @@ class Balanced:
             Z: [z_loss(p.routings, p.mask) for p in passes],
         }
         for name, weight in self.weights.items():
-            sums[name] = sum_of(found[name]) * (weight * batch.n_examples)
+            # A Switch Transformer of one layer has no sparse one.
+            terms = found[name] or [torch.zeros(())]
+            sums[name] = sum_of(terms) * (weight * batch.n_examples)
         return Loss(sums, batch.counts)
 
     def measure(self, model: Any, batch: Any) -> Measured:
@@ -91,10 +93,14 @@ class Balanced:
         for p in passes:
             for layer, routing in enumerate(p.routings):
                 loads.setdefault((p.stack, layer), []).append(_load(routing, p.mask))
+        if not loads:
+            return found
         return {**found, LOAD: (torch.stack([sum_of(of_layer) for of_layer in loads.values()]), 0)}
 
     def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
         """See Objective; with the share of a layer's tokens that its busiest expert takes, where that is worst."""
+        if LOAD not in means:
+            return self.inner.scores(means)
         loads = np.asarray(means[LOAD])
         return {**self.inner.scores(means), "busiest_expert": float((loads / loads.sum(-1, keepdims=True)).max())}
 
