@@ -40,7 +40,7 @@ def test_every_token_knows_its_document(made):
     starts = objective._stream(objective.picks(0, 7))[1]
     batch = made(objective, objective.picks(0, 7))
     for start, documents in zip(starts, batch.documents, strict=True):
-        of = [int((STARTS <= start + i).sum()) for i in range(12)]
+        of = [int((start + i >= STARTS).sum()) for i in range(12)]
         assert documents.tolist() == of
 
 
