@@ -280,7 +280,7 @@ def _legend(histories: Sequence[History], signs: Sequence[Any], x: str, y: str, 
         rows.append([
             name,
             f"{history.last_step:,.0f}{planned}",
-            f"{last.values[y]:.4g}" if last and y in last.values else "",
+            "" if (level := history.level(y)) is None else f"{level:.4g}",
             f"{scores[-1]:.4g}" if scores else "",
             f"{best.values[y]:.4g}" if best and y in best.values else "",
             f"{best.step:,.0f}" if best and y in best.values else "",

@@ -116,6 +116,9 @@ class Relay:
         environment = dict(os.environ)
         if not wants_color(sys.stderr):
             environment["NO_COLOR"] = "1"
+        if Path(__file__).parents[2] != Path.cwd():
+            # As for the command itself, a user's own random.py in this directory is not Python's.
+            environment["PYTHONSAFEPATH"] = "1"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "llmkit", *arguments],
             stdin=subprocess.DEVNULL,

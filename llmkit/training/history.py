@@ -21,6 +21,7 @@ from llmkit.errors import InputRefused, StorageError
 from llmkit.training.logs import METRICS
 
 _NOT_VALUES = frozenset({"event", "step", "tokens", "seconds", "better", "nonfinite", "run", "schema"})
+_LAST = 10
 _ALIASES = {"val_loss": "validation", "validation_loss": "validation", "train_loss": "loss", "iter": "step"}
 
 
@@ -55,6 +56,11 @@ class History:
     def last_step(self) -> float:
         """The last step anything is known about."""
         return max((p.step for p in (*self.points[-1:], *self.validation[-1:])), default=0)
+
+    def level(self, name: str) -> float | None:
+        """A number at the end of the log: the mean of its last lines, as single ones are noisy."""
+        found = [p.values[name] for p in self.points[-_LAST:] if name in p.values]
+        return sum(found) / len(found) if found else None
 
     @property
     def best(self) -> Point | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,6 @@ from llmkit.training.history import History, Point, read_histories
 
 MOST = 256
 _LONGEST = 80
-_LAST = 10  # lines of the log whose mean is a run's training loss
 _STATES = {
     0: "finished", 2: "wrong", 4: "refused", 5: "diverged", 6: "out of memory", 7: "in use", 70: "bug", 74: "no space",
     75: "stopped", 130: "stopped", 137: "killed",
@@ -138,14 +136,13 @@ def read_result(variant: Variant, path: Path, exit_code: int) -> Result:
     except LlmkitError:
         return Result(variant, path, exit_code)
     last = history.points[-1] if history.points else None
-    losses = [p.values["loss"] for p in history.points[-_LAST:] if "loss" in p.values]
     best = history.best
     return Result(
         variant,
         path,
         exit_code,
         step=int(history.last_step),
-        loss=statistics.fmean(losses) if losses else None,
+        loss=history.level("loss"),
         scores=_scores(history.validation[-1:]),
         best=_scores([best] if best else []),
         best_step=int(best.step) if best else None,

@@ -15,6 +15,7 @@ KINDS = {
     "REF": "checkpoints",
     "REF2": "checkpoints",
     "KEY=VALUE": "recipe-keys",
+    "KEY=VALUE,...": "recipe-keys",
     "KEY": "recipe-key-names",
     "FILE": "files",
     "PATH": "files",
