@@ -25,6 +25,10 @@ def main() -> None:
         sys.exit(complete(sys.argv[2:]))
     from llmkit.cli.app import run
 
+    if "LLMKIT_LAUNCH" in os.environ:  # one of several processes of a run
+        from llmkit.cli.launch import deliver, sign_in
+
+        sys.exit(deliver(run(sys.argv[1:])) if sign_in() else 0)
     sys.exit(run(sys.argv[1:]))
 
 

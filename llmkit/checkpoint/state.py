@@ -77,7 +77,7 @@ def open_state(directory: Path) -> Iterator[Mapping[str, Tensor]]:
                 raise _no_state(directory) from None
             stack.callback(os.close, fd)
             files.append(TensorFile(fd, str(directory / name)))
-        tensors = ChainMap(*files)  # type: ignore[arg-type]  # only read from
+        tensors: Mapping[str, Tensor] = ChainMap(*files)  # type: ignore[arg-type]  # only read from
         if len(tensors) != sum(map(len, files)):
             raise InputRefused(f"{directory} holds a tensor of the training state twice")
         yield tensors

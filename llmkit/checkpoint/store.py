@@ -83,6 +83,11 @@ class RunDirectory:
                 self._locked = False
                 self.remove_if_empty()
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether this process owns the directory."""
+        return self._locked
+
     def remove_if_empty(self) -> None:
         """Take the directory away if there is nothing in it but the lock, which the caller holds."""
         with contextlib.suppress(OSError):

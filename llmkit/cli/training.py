@@ -6,7 +6,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -40,6 +40,22 @@ TrainDevice = Annotated[
 ]
 
 
+Devices = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--devices", help="Processes on this machine, one per GPU [default: 1].", min=1, metavar="N"),
+]
+
+
+def starts_others(devices: int | None, recipe: Recipe) -> bool:
+    """Whether this process is to start several that train; refused early when they could not share a batch."""
+    from llmkit.training.parallel.place import Place, refuse_uneven
+
+    if devices is None or devices == 1 or Place.from_environment().size > 1:
+        return False
+    refuse_uneven(recipe, devices)
+    return True
+
+
 @dataclass
 class Talk:
     """Where a training command speaks: events to `listeners`, everything else through `say`."""
@@ -49,6 +65,7 @@ class Talk:
     listeners: list[Listener] = field(default_factory=list)
     panel: Any = None
     lines: Any = None
+    is_mute: bool = False  # another process of the run says what there is to say
 
     def __post_init__(self) -> None:
         from llmkit.render.console import is_terminal
@@ -98,6 +115,8 @@ class Talk:
             self._put(line)
 
     def _put(self, line: str) -> None:
+        if self.is_mute:
+            return
         # The panel moves the cursor: what is printed past it while it stands would land in the picture.
         (self.panel or self.lines).say(line)
 
@@ -151,29 +170,31 @@ def read_recipe(
 
 
 @contextlib.contextmanager
-def session(directory: RunDirectory, talk: Talk) -> Iterator[StopRequest]:
-    """Own the run's directory and hear signals; a signal that comes before there is anything to save ends it here."""
+def session(
+    directory: RunDirectory, talk: Talk, *, lock: bool = True, leave: Callable[[int], int] = lambda code: code
+) -> Iterator[StopRequest]:
+    """Own the run's directory and hear signals; a signal that comes before there is anything to save ends it here.
+
+    lock: without it, owning is left to the caller. leave: what is done last in such an end; the code to end with.
+    """
     from llmkit.training.signals import StopRequest
 
     # A reader of the log that dies must not stop the run.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
-    has_lock = False
-
     def farewell(stop: StopRequest) -> int:
         talk.close()
-        if has_lock:
+        if directory.is_locked:
             directory.remove_if_empty()
         saved = directory.checkpoints()
         where = f"its newest checkpoint is step {saved[-1].step}" if saved else "there was nothing to save yet"
         talk.warn(f"stopped by {stop.name} while getting ready; {where}. Run the same command to go on.")
-        return stop.exit_code if saved or stop.number == signal.SIGINT else 128 + int(stop.number or 0)
+        return leave(stop.exit_code if saved or stop.number == signal.SIGINT else 128 + int(stop.number or 0))
 
     with StopRequest(farewell) as stop:
         try:
-            with directory.lock():
-                has_lock = True
+            with directory.lock() if lock else contextlib.nullcontext():
                 yield stop
         finally:
             talk.close()
@@ -207,6 +228,8 @@ def end(reason: str, step: int, directory: Path, stop: StopRequest, talk: Talk, 
 
 def put_result(directory: Path, step: int, talk: Talk, **more: Any) -> None:
     """The run's directory on stdout, as text or JSON. A reader that has gone is not an error of the run."""
+    if talk.is_mute:
+        return
     line = str(directory)
     if talk.as_json:
         from llmkit.training.events import SCHEMA

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from llmkit.checkpoint.refs import check_name, default_store
 from llmkit.checkpoint.store import RunDirectory
 from llmkit.cli.training import Talk, put_result, say_finished, session, show_plan
 from llmkit.recipe.schema import Recipe
+from llmkit.training.parallel.place import Place
 from llmkit.training.resume import Resumption, find_resumption, is_finished
 from llmkit.training.signals import StopRequest
+
+if TYPE_CHECKING:
+    from llmkit.training.parallel.world import World
+    from llmkit.training.prepare import Prepared
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,7 @@ class OpenRun:
     """A run with steps left to do; this process holds its lock and hears its signals.
 
     root: the store. resumption: where it goes on, None for a new run. allow: keys of the recipe that may have changed.
+    world: the processes that train together, if there are several; the first one holds the lock then.
     """
 
     recipe: Recipe
@@ -28,6 +35,22 @@ class OpenRun:
     allow: list[str]
     talk: Talk
     stop: StopRequest
+    world: World | None = None
+
+    def prepare(self) -> Prepared:
+        """The text and the tokenizer."""
+        if self.world is None:
+            from llmkit.training.prepare import prepare_in_cache
+
+            return prepare_in_cache(self.recipe, self.root, self.resumption, say=self.talk.say)
+        from llmkit.training.parallel.preparing import prepare_together
+
+        return prepare_together(self.world, self.recipe, self.root, self.resumption, say=self.talk.say)
+
+    @property
+    def together(self) -> dict[str, Any]:
+        """What else training on several processes is told."""
+        return {} if self.world is None else {"world": self.world}
 
 
 def carry_out(
@@ -46,6 +69,14 @@ def carry_out(
     directory = RunDirectory(root / check_name(name or recipe.name))
     if dry_run:
         show_plan(recipe, directory, as_json=as_json)
+        return
+    place = Place.from_environment()
+    if place.size > 1:
+        from llmkit.cli.training_group import carry_out_together
+
+        carry_out_together(
+            place, recipe, train, root=root, directory=directory, allow=allow or [], as_json=as_json, quiet=quiet
+        )
         return
     talk = Talk(as_json, quiet)
     with session(directory, talk) as stop:

@@ -57,9 +57,6 @@ def find_resumption(
     Raises UsageError when the recipe is not the one the run was made with, naming each difference, except in keys
     that change nothing that was computed, or that `allow` names.
     """
-    from llmkit.checkpoint.files import read_small
-    from llmkit.checkpoint.state import load_values
-
     checkpoint = run.latest_valid(lambda broken, reason: warn(f"step {broken.step} is not usable: {reason}"))
     if checkpoint is None:
         newer = [c.step for c in run.checkpoints()]
@@ -69,17 +66,26 @@ def find_resumption(
                 "choose another name with --run, or delete the damaged checkpoints",
             )
         return None
+    found = resumption_at(checkpoint)
+    check_unchanged(found.recipe, recipe, checkpoint.step, set(allow), run.path)
+    run.prune(recipe.train.keep)  # a session that died between its save and its prune left one too many
+    return found
+
+
+def resumption_at(checkpoint: Checkpoint) -> Resumption:
+    """A checkpoint that was found to be valid, as what a run goes on from. InputRefused if it holds no state."""
+    from llmkit.checkpoint.files import read_small
+    from llmkit.checkpoint.state import load_values
+
     try:
         text = read_small(checkpoint.path, RECIPE, 1 << 20).decode("utf-8")
     except FileNotFoundError as error:
         raise InputRefused(
-            f"{checkpoint.path} holds no training state, so {run.path} cannot be resumed", "choose another --run"
+            f"{checkpoint.path} holds no training state, so {checkpoint.path.parent} cannot be resumed",
+            "choose another --run",
         ) from error
     values = load_values(checkpoint.path)
-    old = parse_recipe(text, str(checkpoint.path / RECIPE))
-    check_unchanged(old, recipe, checkpoint.step, set(allow), run.path)
-    run.prune(recipe.train.keep)  # a session that died between its save and its prune left one too many
-    return Resumption(checkpoint, old, values)
+    return Resumption(checkpoint, parse_recipe(text, str(checkpoint.path / RECIPE)), values)
 
 
 def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where: Path) -> None:

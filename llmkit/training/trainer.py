@@ -283,6 +283,8 @@ class Trainer:
     def _is_asked(self) -> bool:
         """Whether a signal asked any process to end the run; all call this, and all are told the same."""
         self._asked = self._asked or self.world.largest(self.stop.number or 0)
+        if self._asked and not self.stop.requested:
+            self.stop.number = self._asked  # it came to another process
         return bool(self._asked)
 
     def _sample(self) -> None:

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -21,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from llmkit.nn.wiring import Stack
 from llmkit.training.learner import Learner
 from llmkit.training.parallel.spread import Spread
-from llmkit.training.parallel.world import World
+from llmkit.training.parallel.world import World, gather_rows
 
 
 class Cut(Spread):
@@ -42,7 +41,9 @@ class Cut(Spread):
         fully_shard(learner, mesh=mesh, reshard_after_forward=False)
         self.modules = [m for m in learner.modules() if isinstance(m, FSDPModule)]
         for module in self.modules:
-            module.set_gradient_divide_factor(1.0)  # losses are divided by the counts of all processes already
+            # Losses are divided by the counts of all processes already; and gloo only knows plain sums.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
         self.rows: dict[str, Any] = {n.removeprefix("model."): p for n, p in learner.named_parameters()}
         self.names = {id(p): name for name, p in self.rows.items()}
         self.parameters = {name: nn.Parameter(p.to_local()) for name, p in self.rows.items() if p.requires_grad}
@@ -89,7 +90,7 @@ class Cut(Spread):
         torch.cat([part.reshape(-1) for part in parts], out=mine[: sum(part.numel() for part in parts)])
         rows = mine.new_empty(self.world.size * longest)
         with self.world.guard():
-            dist.all_gather_into_tensor(rows, mine)
+            gather_rows(rows, mine)
         found = []
         at = [rank * longest for rank in range(self.world.size)]
         for name in names:

@@ -88,10 +88,9 @@ class Copied(Spread):
         self.wrapped = DistributedDataParallel(
             learner,
             device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False,
             find_unused_parameters=True,
         )
-        self.wrapped.register_comm_hook(None, _sum)
+        self.wrapped.register_comm_hook(None, lambda state, bucket: _sum(bucket))
 
     def loss(self, batch: Batch) -> Mapping[str, Tensor]:
         """See Spread."""
@@ -103,7 +102,7 @@ class Copied(Spread):
         return contextlib.nullcontext() if is_last else self.wrapped.no_sync()
 
 
-def _sum(state: object, bucket: Any) -> Any:
+def _sum(bucket: Any) -> Any:
     """Add gradients up; DistributedDataParallel would take the mean, but losses are divided by the counts of all."""
     import torch.distributed as dist
 

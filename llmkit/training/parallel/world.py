@@ -92,7 +92,7 @@ class Group(World):
         mine = torch.tensor(list(numbers), dtype=torch.float64)
         rows = torch.empty(self.size * len(mine), dtype=torch.float64)
         with self.guard():
-            self._dist.all_gather_into_tensor(rows, mine)
+            gather_rows(rows, mine)
         found: list[list[float]] = rows.view(self.size, -1).tolist()
         return found
 
@@ -111,7 +111,7 @@ class Group(World):
         mine[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         rows = torch.empty(self.size * longest, dtype=torch.uint8)
         with self.guard():
-            self._dist.all_gather_into_tensor(rows, mine)
+            gather_rows(rows, mine)
         texts = rows.view(self.size, longest).numpy()
         return [json.loads(texts[rank, :n].tobytes()) for rank, n in enumerate(lengths)]
 
@@ -162,6 +162,14 @@ class Group(World):
         """See World."""
         if self._dist.is_initialized():
             self._dist.destroy_process_group()
+
+
+def gather_rows(rows: Tensor, mine: Tensor) -> None:
+    """Fill `rows` with the `mine` of every process, one after the other."""
+    import torch.distributed as dist
+
+    # Renamed in torch 2.13.
+    getattr(dist, "all_gather_single", dist.all_gather_into_tensor)(rows, mine)
 
 
 _LOST = ("gloo/", "Connection closed", "Connection reset", "Broken pipe", "Timed out", "NCCL", "Socket")

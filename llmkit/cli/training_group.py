@@ -1,0 +1,59 @@
+"""`carry_out` for one of several processes of a run, as torchrun starts them: they join, and the first one speaks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from llmkit.checkpoint.store import RunDirectory
+from llmkit.cli.launch import deliver
+from llmkit.cli.training import Talk, put_result, say_finished, session
+from llmkit.cli.training_run import OpenRun
+from llmkit.errors import UsageError
+from llmkit.recipe.schema import Recipe
+from llmkit.training.parallel.place import Place, refuse_uneven
+from llmkit.training.resume import find_resumption, is_finished
+
+
+def carry_out_together(
+    place: Place,
+    recipe: Recipe,
+    train: Callable[[OpenRun], None],
+    *,
+    root: Path,
+    directory: RunDirectory,
+    allow: list[str],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Join the other processes and call `train` on all, with the run's directory owned by the first.
+
+    Raises UsageError on all of them for what only one process can do.
+    """
+    if recipe.is_finetune:
+        raise UsageError("finetune trains in one process", "start it without torchrun")
+    refuse_uneven(recipe, place.size)
+    talk = Talk(as_json, quiet) if place.is_first else Talk(False, True, is_mute=True)
+    with session(directory, talk, lock=False, leave=deliver) as stop:
+        from llmkit.training.device import choose_device
+        from llmkit.training.parallel.world import join
+
+        world = join(place, choose_device(recipe.train.device, place))
+        with contextlib.ExitStack() as held:
+            with world.together():
+                if world.is_first:
+                    held.enter_context(directory.lock())
+            from llmkit.training.parallel.preparing import resume_together
+
+            found = world.first(lambda: find_resumption(directory, recipe, allow=allow, warn=talk.warn))
+            with world.together():
+                resumption = resume_together(world, directory, found)
+            if resumption is not None and is_finished(resumption, recipe):
+                say_finished(resumption, directory.path, talk)
+                put_result(directory.path, resumption.step, talk)
+            else:
+                if resumption is not None and world.is_first:
+                    talk.recall(directory.path, resumption.step)
+                train(OpenRun(recipe, root, directory, resumption, allow, talk, stop, world))
+        world.leave()
