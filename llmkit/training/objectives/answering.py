@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmkit.models.two_towers import EncoderDecoderModel
 
 # Examples of the validation data that are written out in full, token by token, whenever scores are taken.
-WRITTEN = 48
+WRITTEN = 32
 
 
 @dataclass(frozen=True)
