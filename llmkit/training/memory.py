@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -64,7 +65,7 @@ class Footprint:
     """Memory as a function of the batch, from measured steps.
 
     lasting: weights, gradients and optimizer state. fixed, per_example: bytes that come and go in one forward and
-    backward pass, gradients among them. scratch: what the optimizer needs during its step. on_host: on the processor.
+    backward pass, gradients aside. scratch: what the optimizer needs during its step. on_host: on the processor.
     """
 
     lasting: Need
@@ -77,9 +78,9 @@ class Footprint:
         """What a step of `accumulate` passes over `batch_size` examples takes at its largest moment."""
         n = self.lasting
         passing = int(self.fixed + self.per_example * batch_size)
-        # The gradients of earlier passes stay while a later one runs; those of a single one come as it goes.
+        # The gradients of earlier passes stay while a later one runs; those of a single one come as activations go.
         beyond = passing if accumulate > 1 else passing - n.gradients
-        activations = max(beyond, self.scratch, 0)
+        activations = max(beyond, int(self.fixed), self.scratch, 0)
         other = int(HOLES * (n.gradients + activations) + LIBRARIES) if self.on_host else 0
         return Need(n.parameters, n.embedding_parameters, n.weights, n.gradients, n.optimizer, activations, other)
 
@@ -131,15 +132,18 @@ def available(device: torch.device) -> int | None:
 
 
 def refuse_what_cannot_fit(
-    need: Need, device: torch.device, hint: str | None = None, *, is_measured: bool = False
+    need: Need, device: torch.device, fix: Callable[[], str | None] = lambda: None, *, is_measured: bool = False
 ) -> None:
-    """Raise OutOfMemory, with the sum by part, before anything large is made. is_measured: activations are no guess."""
+    """Raise OutOfMemory, with the sum by part, before anything large is made.
+
+    fix: finds what would fit, when asked. is_measured: activations are no guess.
+    """
     have = available(device)
     if have is not None and (need.total if is_measured else need.lasting + TRUST * need.activations) > have:
         raise OutOfMemory(
             f"training {need.parameters:,} parameters needs about {size(need.total)} of memory "
             f"({need.sum()}); {size(have)} are free",
-            hint or "make the model smaller, or lower train.batch_size and raise train.accumulate",
+            fix() or "lower train.batch_size and raise train.accumulate, or let --auto-batch do so",
         )
 
 

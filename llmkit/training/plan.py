@@ -91,7 +91,8 @@ def make_plan(recipe: Recipe, store: Path) -> Plan:
     config, tokens_in_data = sizes(recipe, store)
     guess = estimate(config, t, recipe.objective)
     have = available(device)
-    refuse_what_cannot_fit(guess, device, fitting_size(recipe, config, have))
+    one = estimate(config, replace(t, batch_size=1), recipe.objective)
+    refuse_what_cannot_fit(one, device, lambda: fitting_size(recipe, config, have))
     # Fine-tuning may have to keep the newest weights beside the best ones.
     checkpoint = guess.checkpoint + (guess.weights if recipe.is_finetune else 0)
     refuse_full_disk(store, checkpoint, t)
@@ -99,8 +100,13 @@ def make_plan(recipe: Recipe, store: Path) -> Plan:
     need = guess
     if trial.footprint is not None:
         need = trial.footprint.need(t.batch_size, t.accumulate)
-        hint = fitting_batch(recipe, trial.footprint, have) or fitting_size(recipe, config, have)
-        refuse_what_cannot_fit(need, device, hint, is_measured=True)
+        footprint = trial.footprint
+        refuse_what_cannot_fit(
+            need,
+            device,
+            lambda: fitting_batch(recipe, footprint, have) or fitting_size(recipe, config, have),
+            is_measured=True,
+        )
         checkpoint = need.checkpoint + (need.weights if recipe.is_finetune else 0)
         refuse_full_disk(store, checkpoint, t)
     active = count_parameters(family_of(config), config)

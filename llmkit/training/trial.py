@@ -18,6 +18,7 @@ from llmkit.training.learner import Learner
 from llmkit.training.made_up import made_up
 from llmkit.training.memory import Footprint, Need, activations
 from llmkit.training.meter import batch_flops
+from llmkit.training.objectives.objective import sum_of
 from llmkit.training.optim import make_optimizer
 from llmkit.training.peak import peak_of
 from llmkit.training.schedule import first_long_step
@@ -91,7 +92,7 @@ def _rows(recipe: Recipe, config: ModelConfig, need: Need, have: int | None) -> 
     t = recipe.train
     quick = int(MOST_FLOPS / (6.0 * need.parameters * t.seq_len))
     # A longer example must not be more than was asked for.
-    shortest = -(-config.max_seq_len // t.seq_len) if recipe.objective.long_share else 1
+    shortest = -(-config.max_seq_len // t.seq_len) if recipe.objective.long_share else 2
     rows = min(t.batch_size, max(shortest, quick))
     if have is not None:
         one = activations(config, replace(t, batch_size=1), recipe.objective)
@@ -119,14 +120,13 @@ def _stage(
         trainer.progress.step = settings.steps - 8 if is_late else 0
         return trainer
 
-    peaks: dict[int, int | None] = {}
+    trainer = trainer_for(rows)
+    trainer._gradients()  # warms up, and leaves gradients: what a pass takes is then counted without them
+    peaks = {rows: peak_of(lambda: _pass(trainer), device)}
     if rows > 1:
         fewer = trainer_for(rows // 2)
-        peaks[rows // 2] = peak_of(fewer._gradients, device)
+        peaks[rows // 2] = peak_of(lambda: _pass(fewer), device)
         fewer.feed.close()
-        fewer.spread.forget_gradients()
-    trainer = trainer_for(rows)
-    peaks[rows] = peak_of(trainer._gradients, device)  # warms up, too
     # At a rate of 0 the trials of one model do not depend on each other.
     scratch = peak_of(lambda: trainer.optimizer.step(0.0), device) or 0
     seconds = []
@@ -143,6 +143,15 @@ def _stage(
     trainer.feed.close()
     trainer.spread.forget_gradients()
     return _Stage(statistics.median(seconds), flops, peaks, scratch, _lasting(need, trainer))
+
+
+def _pass(trainer: Trainer) -> None:
+    """One forward and backward pass that adds to the gradients there are."""
+    batch = trainer.feed.make(trainer.progress.step)[0].to(trainer.device)
+    with trainer.precision():
+        found = trainer.spread.loss(batch)
+        total = sum_of([found[part] / max(1, batch.counts[part]) for part in found])
+    total.backward()
 
 
 def _lasting(need: Need, trainer: Trainer) -> Need:
