@@ -210,7 +210,7 @@ def spans(n: int, rate: float, longest: int, rng: np.random.Generator) -> NDArra
     at = 0
     while at < n:
         length = int(rng.integers(1, longest + 1))
-        stretch = max(length, round(length / rate))
+        stretch = int(length / rate + rng.random())  # rounded so that the rate is met on average
         start = at + int(rng.integers(stretch - length + 1))
         chosen[start : start + length] = True
         at += stretch
