@@ -274,13 +274,14 @@ def _legend(histories: Sequence[History], signs: Sequence[Any], x: str, y: str, 
     rows: list[list[Cell]] = []
     for history, sign in zip(histories, signs, strict=True):
         last, best = history.points[-1] if history.points else None, history.best
+        level = history.level(y) if y.endswith("loss") else last.values.get(y) if last else None
         scores = [p.values[y] for p in history.validation if y in p.values]
         name = Text.assemble(sign, " ", safe_line(history.name))
         planned = f" of {history.steps:,}" if history.steps and history.steps != history.last_step else ""
         rows.append([
             name,
             f"{history.last_step:,.0f}{planned}",
-            "" if (level := history.level(y)) is None else f"{level:.4g}",
+            "" if level is None else f"{level:.4g}",
             f"{scores[-1]:.4g}" if scores else "",
             f"{best.values[y]:.4g}" if best and y in best.values else "",
             f"{best.step:,.0f}" if best and y in best.values else "",

@@ -105,7 +105,7 @@ def plot_lines(
     height = y_axis(curves, max(2, rows // 3))
     wide = max(map(len, height.labels), default=1)
     canvas = Canvas(max(8, columns - wide - 3), rows)
-    across = x_axis(curves, kind, max(2, canvas.columns // 10))
+    across = _roomy(curves, kind, canvas.columns)
     for run, curve in enumerate(curves):
         _draw(canvas, curve, run, across, height, colored=colored, alone=len(curves) == 1)
     lines = []
@@ -141,6 +141,16 @@ def _draw(canvas: Canvas, curve: Curve, run: int, across: Axis, height: Axis, *,
         if column - last >= _GAP_BETWEEN_MARKS or place == curve.validation[-1][0]:
             canvas.sign(float(across.share(place)), float(height.share(value)), mark_of(run), f"bold {color}".strip())
             last = column
+
+
+def _roomy(curves: Sequence[Curve], kind: str, columns: int) -> Axis:
+    """The axis with the most numbers that stand apart from each other."""
+    for ticks in range(max(2, columns // 8), 1, -1):
+        found = x_axis(curves, kind, ticks)
+        apart = columns / max(1, len(found.ticks))
+        if max(map(len, found.labels), default=0) + 3 <= apart:
+            return found
+    return x_axis(curves, kind, 1)
 
 
 def _below(across: Axis, columns: int, wide: int) -> list[Text]:

@@ -114,7 +114,8 @@ def test_a_terminal_gets_curves_and_a_line_for_each_run(on_terminal, place):
     assert any("\u2800" < c <= "\u28ff" for c in done.shown)
 
 
-def test_without_colour_runs_are_told_apart_by_letters(on_terminal, place):
+def test_without_colour_runs_are_told_apart_by_letters(on_terminal, place, monkeypatch):
+    monkeypatch.setattr("llmkit.render.console._choice", "auto")  # put back what the flag changes, for other tests
     done = on_terminal("--color", "never", "pretrain", "--plot", "first", "gpt-mini", "--store", "runs")
     assert "\x1b[3" not in done.shown
     assert "a ● first" in done.shown
