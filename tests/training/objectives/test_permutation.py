@@ -133,7 +133,7 @@ def test_a_guess_does_not_depend_on_its_own_token_nor_on_later_turns(wanted, mad
 
 
 def test_a_sample_shows_the_text_with_holes(documents):
-    decode = lambda ids: "".join(map(chr, ids))  # noqa: E731
+    decode = lambda ids: "".join(map(chr, ids))
     wanted = Permutation(documents, FRAME, seq_len=24, batch_size=4, seed=0, validation=documents, decode=decode)
     given, told = wanted.sample(model(), 5)
     assert given.count("___") == len(told.split(", "))
