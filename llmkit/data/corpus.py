@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.data.corpus_writer import FILES, FORMAT, TARGET, Encode, Progress, Settings, write_corpus, write_pairs
+from llmkit.data.corpus_writer import FILES, FORMAT, TARGET, Progress, Settings, write_corpus, write_pairs
+from llmkit.data.encoding import Encode, encoder_for
 from llmkit.data.known_files import KnownFiles, is_settled, state_of, write_note
 from llmkit.data.parallel import Pairs
 from llmkit.data.report import DataReport
@@ -108,6 +109,7 @@ class TokenCorpus:
         sentences: bool = False,
         codes: Mapping[str, int] | None = None,
         verify: bool = False,
+        tokenizer: bytes | None = None,
         progress: Progress | None = None,
     ) -> TokenCorpus:
         """The tokenized `source`: from `cache` if it is there for the same text, tokenizer and settings, else made now.
@@ -115,7 +117,8 @@ class TokenCorpus:
         encode: texts to ids, without special tokens, equal ids for equal text; end_id: appended to every document;
         sentences: record where sentences start (they are then encoded one by one, with the white space before them);
         codes: the id that a document begins with, by its code; verify: read all of what is in the cache, not only files
-        that changed since they were last read; progress: called with documents and bytes so far. Stdin
+        that changed since they were last read; tokenizer: the tokenizer.json behind `encode`, with which several
+        processes tokenize a large text; progress: called with documents and bytes so far. Stdin
         is kept in `cache`.
         Raises InputRefused for text without a single token, StorageError when the cache cannot be written.
         """
@@ -134,10 +137,12 @@ class TokenCorpus:
         except OSError as e:
             raise _storage_error(cache, e) from None
         try:
+            n_bytes = source.about_bytes()
+            encoder = encoder_for(encode, tokenizer, n_bytes=n_bytes, vocab_size=vocab_size, sentences=sentences)
             if isinstance(source, Pairs):
-                write_pairs(staged, source, encode, settings, key, progress)
+                write_pairs(staged, source, encoder, settings, key, progress)
             else:
-                write_corpus(staged, source, encode, settings, key, progress)
+                write_corpus(staged, source, encoder, settings, key, progress)
             _put(staged, final)
         except OSError as e:
             raise _storage_error(cache, e) from None

@@ -8,15 +8,15 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from llmkit.data.digests import digest_of, sort_digests
+from llmkit.data.encoding import Encoder, Ids, kind_of_ids
 from llmkit.data.pieces import PIECE, Piece
 from llmkit.data.report import DataReport, Share
-from llmkit.data.sentences import sentence_segments
 from llmkit.data.sources import file_sha256
 from llmkit.errors import InputRefused
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from llmkit.data.split import Corpus
 
 T = TypeVar("T", "Piece", "Pair")
-Encode = Callable[[list[str]], list[list[int]]]
 Progress = Callable[[int, int], None]
 FORMAT = 3
 FILES = ("ids.bin", "documents.bin", "sentences.bin", "document_sentences.bin", "digests.bin")
@@ -67,7 +66,7 @@ class CorpusWriter:
         self._stack = ExitStack()
         self._files = [self._stack.enter_context(open(directory / name, "wb")) for name in FILES]  # noqa: SIM115
         # In the order of FILES: ids, where documents and sentences start, the first sentence of documents, digests.
-        self._held = (array("H" if self.dtype == "uint16" else "I"), array("q"), array("q"), array("q"), array("Q"))
+        self._held = (array(kind_of_ids(settings.vocab_size)), array("q"), array("q"), array("q"), array("Q"))
         self._content = hashlib.sha256()
         self._document = None if settings.codes is None else ""
         self._digest = digest_of()
@@ -83,7 +82,7 @@ class CorpusWriter:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def put(self, piece: Piece, encoded: Iterable[list[int]], beside: str = "") -> None:
+    def put(self, piece: Piece, encoded: Iterable[Ids], beside: str = "") -> None:
         """One piece and the ids of its parts (of its sentences, if those count).
 
         beside: what else must be equal for a document to be a repeat.
@@ -95,8 +94,9 @@ class CorpusWriter:
             self._digest.update(b"\0" + beside.encode("utf-8", "surrogatepass"))
         ids, documents, starts, firsts, _ = self._held
         for part in encoded:
-            if not part:
+            if not len(part):
                 continue
+            start = self.n_tokens
             if not self._has_tokens:
                 self._has_tokens = True
                 self.n_documents += 1
@@ -105,9 +105,11 @@ class CorpusWriter:
                 documents.append(self.n_tokens)
                 firsts.append(self.n_sentences)
                 if self.settings.codes is not None and piece.code is not None:
-                    part = [self.settings.codes[piece.code], *part]
+                    ids.append(self.settings.codes[piece.code])
+                    self.n_tokens += 1
+                    self._tokens_of[piece.origin] += 1
             if self.settings.sentences:
-                starts.append(self.n_tokens)
+                starts.append(start)
                 self.n_sentences += 1
             try:
                 ids.extend(part)
@@ -200,19 +202,15 @@ class CorpusWriter:
 
 
 def write_corpus(
-    directory: Path, source: Corpus, encode: Encode, settings: Settings, key: str, progress: Progress | None
+    directory: Path, source: Corpus, encoder: Encoder, settings: Settings, key: str, progress: Progress | None
 ) -> None:
     """Write the corpus of `source` into `directory`. Raises InputRefused when there is not a single token."""
-    with CorpusWriter(directory, settings) as out:
-        for batch in _batches(source.pieces(), lambda piece: len(piece.text)):
-            texts, counts = [], []
-            for piece in batch:
-                parts = _parts("" if is_empty(piece) else piece.text, settings)
-                texts += parts
-                counts.append(len(parts))
-            encoded = _encoded(encode, texts)
-            for piece, count in zip(batch, counts, strict=True):
-                out.put(piece, (next(encoded) for _ in range(count)))
+    batches = _batches(source.pieces(), lambda piece: len(piece.text))
+    asked = ((batch, ["" if is_empty(piece) else piece.text for piece in batch]) for batch in batches)
+    with CorpusWriter(directory, settings) as out, closing(encoder.run(asked)) as answers:
+        for batch, rows in answers:
+            for piece, parts in zip(batch, rows, strict=True):
+                out.put(piece, parts)
             out.flush()
             if progress:
                 progress(out.n_documents, out.n_bytes)
@@ -223,20 +221,23 @@ def write_corpus(
 
 
 def write_pairs(
-    directory: Path, source: Pairs, encode: Encode, settings: Settings, key: str, progress: Progress | None
+    directory: Path, source: Pairs, encoder: Encoder, settings: Settings, key: str, progress: Progress | None
 ) -> None:
     """Write both sides of `source` into `directory`, the targets into TARGET within it.
 
     A pair without a token on one side is left out on both. Raises InputRefused when none is left.
     """
     left_out = 0
-    with CorpusWriter(directory, settings) as out, CorpusWriter(directory / TARGET, settings) as other:
-        for batch in _batches(source.pairs(), lambda pair: len(pair.text) + len(pair.target)):
-            sides = [_parts(side, settings) for pair in batch for side in (pair.text, pair.target)]
-            encoded = _encoded(encode, [part for parts in sides for part in parts])
-            rows = [[next(encoded) for _ in parts] for parts in sides]
+    batches = _batches(source.pairs(), lambda pair: len(pair.text) + len(pair.target))
+    asked = ((batch, [side for pair in batch for side in (pair.text, pair.target)]) for batch in batches)
+    with (
+        CorpusWriter(directory, settings) as out,
+        CorpusWriter(directory / TARGET, settings) as other,
+        closing(encoder.run(asked)) as answers,
+    ):
+        for batch, rows in answers:
             for pair, ours, theirs in zip(batch, rows[::2], rows[1::2], strict=True):
-                if not any(ours) or not any(theirs):
+                if not any(map(len, ours)) or not any(map(len, theirs)):
                     left_out += 1
                     continue
                 piece = Piece(pair.text, True, origin=pair.origin, again=pair.again)
@@ -263,10 +264,6 @@ def is_empty(piece: Piece) -> bool:
     return piece.first and len(piece.text) < PIECE // 2 and not piece.text.strip()
 
 
-def _parts(text: str, settings: Settings) -> list[str]:
-    return sentence_segments(text) or [""] if settings.sentences else [text]
-
-
 def _batches(items: Iterator[T], size: Callable[[T], int]) -> Iterator[list[T]]:
     batch: list[T] = []
     held = 0
@@ -278,10 +275,3 @@ def _batches(items: Iterator[T], size: Callable[[T], int]) -> Iterator[list[T]]:
             batch, held = [], 0
     if batch:
         yield batch
-
-
-def _encoded(encode: Encode, texts: list[str]) -> Iterator[list[int]]:
-    encoded = encode(texts)
-    if len(encoded) != len(texts):
-        raise AssertionError(f"encode returned {len(encoded)} lists for {len(texts)} texts")
-    return iter(encoded)

@@ -17,8 +17,10 @@ from llmkit.data.sources import Source, open_source
 from llmkit.data.split import Corpus, open_split
 from llmkit.data.weights import open_weighted, open_weighted_pairs
 from llmkit.errors import InputRefused, StorageError, UsageError
+from llmkit.models.family import Kind
 from llmkit.recipe.schema import Recipe, TokenizerSettings
 from llmkit.recipe.tasks import Form, Task, task_of
+from llmkit.tokenization.framing import close_texts
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.tokenization.train import train as train_tokenizer
 from llmkit.training.cache import text_cache
@@ -74,6 +76,7 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
             vocab_size=learned.vocab_size,
             end_id=None if task.form is Form.SENTENCES else learned.eos_id,
             sentences=task.form is Form.SENTENCES,
+            tokenizer=learned.to_json(),
             codes={code: id for code in codes if (id := learned.id(code_token(code))) is not None} or None,
         )
         for line in corpus.report.lines():
@@ -151,12 +154,15 @@ def get_tokenizer(
     documents, share = sampled(train, ENOUGH)
     part = f"about {size(ENOUGH)}, {share:.2g} of all, spread over " if share < 1 else ""
     say(f"learning a {settings.algorithm} tokenizer from {part}{train.describe()}")
-    return train_tokenizer(
+    learned = train_tokenizer(
         documents,
         algorithm=settings.algorithm,
         vocab_size=settings.vocab_size,
         extra_special=(*task.special, *map(code_token, codes)),
     )
+    if task.kinds == (Kind.ENCODER_DECODER,):
+        close_texts(learned)
+    return learned
 
 
 def check_roles(tokenizer: Tokenizer, task: Task, codes: Sequence[str] = ()) -> None:
