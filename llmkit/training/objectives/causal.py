@@ -154,8 +154,8 @@ class Causal(Plain):
         return scores
 
     def sample(self, model: Any, step: int) -> tuple[str, str] | None:
-        """A continuation of the prompt."""
-        if self.continue_text is None:
+        """A continuation of the prompt; none from a model that only reads whole texts."""
+        if self.continue_text is None or not hasattr(model, "new_cache"):
             return None
         return self.prompt, self.continue_text(model, self.prompt, step)
 
