@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -120,3 +122,13 @@ def test_without_colour_runs_are_told_apart_by_letters(on_terminal, place, monke
     assert "\x1b[3" not in done.shown
     assert "a ● first" in done.shown
     assert "b ▲ gpt-mini" in done.shown
+
+
+def test_drawing_needs_no_torch(place):
+    program = (
+        "import sys\n"
+        "from llmkit.cli.app import run\n"
+        "code = run(['pretrain', 'first', '--plot', '--store', 'runs', '--svg', 'a.svg', '--json'])\n"
+        "sys.exit(code or 'torch' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL).returncode == 0
