@@ -11,6 +11,7 @@ from llmkit.cli.plotting import Across, Plot, Svg, Upwards
 from llmkit.cli.sweeping import Sweep
 from llmkit.cli.training import (
     AllowChange,
+    AutoBatch,
     DryRun,
     EventLines,
     RecipeArgument,
@@ -39,6 +40,7 @@ def finetune(
     run: RunName = None,
     store: Store = None,
     dry_run: DryRun = False,
+    auto_batch: AutoBatch = False,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
     sweep: Sweep = None,
@@ -86,6 +88,7 @@ def finetune(
         name=run,
         store=store,
         dry_run=dry_run,
+        auto_batch=auto_batch,
         allow=allow_change,
         as_json=as_json,
         quiet=quiet,

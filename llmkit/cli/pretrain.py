@@ -12,6 +12,7 @@ from llmkit.cli.previewing import PreviewCount
 from llmkit.cli.sweeping import Sweep
 from llmkit.cli.training import (
     AllowChange,
+    AutoBatch,
     Devices,
     DryRun,
     EventLines,
@@ -36,6 +37,7 @@ def pretrain(
     run: RunName = None,
     store: Store = None,
     dry_run: DryRun = False,
+    auto_batch: AutoBatch = False,
     preview: PreviewCount = None,
     allow_change: AllowChange = None,
     device: TrainDevice = None,
@@ -93,7 +95,17 @@ def pretrain(
 
         show(chosen, preview, store=store, as_json=as_json, quiet=quiet)
         return
-    carry_out(chosen, _train, name=run, store=store, dry_run=dry_run, allow=allow_change, as_json=as_json, quiet=quiet)
+    carry_out(
+        chosen,
+        _train,
+        name=run,
+        store=store,
+        dry_run=dry_run,
+        auto_batch=auto_batch,
+        allow=allow_change,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def _train(run: OpenRun) -> None:

@@ -29,6 +29,9 @@ RunName = Annotated[
     typer.Option("--run", help="Name of the run in the store [default: the recipe's].", metavar="NAME"),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show parameters, memory, disk and time, train nothing.")]
+AutoBatch = Annotated[
+    bool, typer.Option("--auto-batch", help="Cut each step into the largest batches that fit into memory.")
+]
 AllowChange = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--allow-change", help="Go on although this recipe key changed; repeatable.", metavar="KEY"),
@@ -224,6 +227,20 @@ def end(reason: str, step: int, directory: Path, stop: StopRequest, talk: Talk, 
     put_result(directory, step, talk, **more)
     if reason == "stopped":
         raise typer.Exit(stop.exit_code)
+
+
+def say_plainly(line: str) -> None:
+    """One line of talk on stderr, where no run is under way."""
+    from llmkit.render.lines import talk
+
+    print(talk(line, sys.stderr), file=sys.stderr)
+
+
+def print_event(name: str, **values: Any) -> None:
+    """An event of the command itself as a JSON line on stdout."""
+    from llmkit.training.events import SCHEMA
+
+    print(json.dumps({"schema": SCHEMA, "event": name, **values}), flush=True)
 
 
 def put_result(directory: Path, step: int, talk: Talk, **more: Any) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmkit.checkpoint.refs import check_name, default_store
 from llmkit.checkpoint.store import RunDirectory
-from llmkit.cli.training import Talk, put_result, say_finished, session, show_plan
+from llmkit.cli.training import Talk, print_event, put_result, say_finished, say_plainly, session, show_plan
+from llmkit.errors import UsageError
 from llmkit.recipe.schema import Recipe
 from llmkit.training.parallel.place import Place
 from llmkit.training.resume import Resumption, find_resumption, is_finished
@@ -53,6 +54,15 @@ class OpenRun:
         return {} if self.world is None else {"world": self.world}
 
 
+def with_largest_batch(recipe: Recipe, directory: RunDirectory, say: Callable[[str], None]) -> Recipe:
+    """What --auto-batch makes of the recipe; the choice is said, and with --json the plan and the run show it."""
+    from llmkit.training.auto_batch import choose
+
+    chosen = choose(recipe, directory)
+    say(chosen.words())
+    return chosen.applied_to(recipe)
+
+
 def carry_out(
     recipe: Recipe,
     train: Callable[[OpenRun], None],
@@ -63,11 +73,16 @@ def carry_out(
     allow: list[str] | None,
     as_json: bool,
     quiet: bool,
+    auto_batch: bool = False,
 ) -> None:
     """Call `train` with the open run, unless this is a dry run or nothing is left to do, which is said instead."""
     root = default_store(store)
     directory = RunDirectory(root / check_name(name or recipe.name))
+    if auto_batch and Place.from_environment().size > 1:
+        raise UsageError("--auto-batch is for one process", "choose --set train.batch_size=N, which they share")
     if dry_run:
+        if auto_batch:
+            recipe = with_largest_batch(recipe, directory, (lambda line: None) if quiet or as_json else say_plainly)
         show_plan(recipe, directory, as_json=as_json)
         return
     place = Place.from_environment()
@@ -80,6 +95,9 @@ def carry_out(
         return
     talk = Talk(as_json, quiet)
     with session(directory, talk) as stop:
+        recipe = with_largest_batch(recipe, directory, talk.say) if auto_batch else recipe
+        if auto_batch and as_json:
+            print_event("auto_batch", batch_size=recipe.train.batch_size, accumulate=recipe.train.accumulate)
         resumption = find_resumption(directory, recipe, allow=allow or [], warn=talk.warn)
         if resumption is not None and is_finished(resumption, recipe):
             say_finished(resumption, directory.path, talk)

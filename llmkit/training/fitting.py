@@ -31,22 +31,32 @@ def fitting_size(recipe: Recipe, config: ModelConfig, have: int | None) -> str |
     """The largest model of the family that can be trained here with one example at a time, as `--size`."""
     if have is None or recipe.model is None:
         return None
-    family = load_family(recipe.model.family)
     train = replace(recipe.train, batch_size=1)
-    known = flatten(recipe)
     target = int(MARGIN * have / (3 * FLOAT))
     while target > SMALLEST:
         target = int(float(f"{0.85 * target:.2g}"))
-        try:
-            found = scale(target, known, given=known, fixed=()).values
-        except UsageError:
+        smaller = scaled_config(recipe, config, target)
+        if smaller is None:
             continue
-        fields = {p.removeprefix("model."): v for p, v in found.items() if p.startswith("model.")}
-        vocab_size = found.get("tokenizer.vocab_size", config.vocab_size)
-        need = estimate(family.config_class(**fields, vocab_size=vocab_size, head=config.head), train, recipe.objective)
+        need = estimate(smaller, train, recipe.objective)
         if need.lasting + need.activations / TRUST <= MARGIN * have:
             return f"the largest that fits here is about --size {_short(target)} (with --auto-batch)"
     return None
+
+
+def scaled_config(recipe: Recipe, config: ModelConfig, target: int) -> ModelConfig | None:
+    """The recipe's model with about `target` parameters, by the dial; None where there is none."""
+    if recipe.model is None:
+        return None
+    known = flatten(recipe)
+    try:
+        found = scale(target, known, given=known, fixed=()).values
+    except UsageError:
+        return None
+    fields = {p.removeprefix("model."): v for p, v in found.items() if p.startswith("model.")}
+    vocab_size = found.get("tokenizer.vocab_size", config.vocab_size)
+    config_class = load_family(recipe.model.family).config_class
+    return config_class(**fields, vocab_size=vocab_size, head=config.head)
 
 
 def _short(n: int) -> str:

@@ -13,10 +13,13 @@ from torch import Tensor
 
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import family_of
+from llmkit.recipe.scaling import SMALLEST
 from llmkit.recipe.schema import Recipe
+from llmkit.training.fitting import scaled_config
+from llmkit.training.flops import step_flops
 from llmkit.training.learner import Learner
 from llmkit.training.made_up import made_up
-from llmkit.training.memory import Footprint, Need, activations
+from llmkit.training.memory import Footprint, Need, activations, estimate
 from llmkit.training.meter import batch_flops
 from llmkit.training.objectives.objective import sum_of
 from llmkit.training.optim import make_optimizer
@@ -63,7 +66,14 @@ def try_out(
     have: int | None,
     load: Callable[[str], AnyModel] | None = None,
 ) -> Trial:
-    """Train a fresh model for a few steps of each kind that the run has. have: free bytes, None if not known."""
+    """Train a fresh model for a few steps of each kind that the run has. have: free bytes, None if not known.
+
+    A model that would take long, or most of the memory, is tried smaller: time then goes by arithmetic.
+    """
+    smaller = _stand_in(recipe, config, need, have)
+    if smaller is not None:
+        its_need = estimate(smaller, recipe.train, recipe.objective)
+        return _scaled_up(recipe, config, need, smaller, try_out(recipe, smaller, its_need, device, have, load))
     t = recipe.train
     examples = t.batch_size * t.accumulate
     rows = _rows(recipe, config, need, have)
@@ -85,6 +95,35 @@ def try_out(
         scratch = max(s.scratch for s in stages)
         footprint = Footprint(stages[0].lasting, fixed, per_example, scratch, on_host=device.type == "cpu")
     return Trial(seconds * examples / rows, flops * examples / rows, footprint)
+
+
+def _stand_in(recipe: Recipe, config: ModelConfig, need: Need, have: int | None) -> ModelConfig | None:
+    """A smaller model of the family to try instead of one that is too large to be tried; None for one that is not."""
+    quick = MOST_FLOPS / (12.0 * recipe.train.seq_len)
+    most = min(quick, need.parameters * MOST_MEMORY * have / need.lasting) if have is not None else quick
+    if need.parameters <= most:
+        return None
+    found = scaled_config(recipe, config, max(int(most * 0.8), SMALLEST))
+    # With the same head and vocabulary, or there is nothing to compare.
+    return found if found is not None and found.vocab_size == config.vocab_size else None
+
+
+def _scaled_up(recipe: Recipe, config: ModelConfig, need: Need, smaller: ModelConfig, trial: Trial) -> Trial:
+    """What the trial of a smaller model says of the larger one: by arithmetic, and by the guesses of both's memory."""
+    t = recipe.train
+    work = step_flops(config, examples=1, seq_len=t.seq_len) / step_flops(smaller, examples=1, seq_len=t.seq_len)
+    footprint = trial.footprint
+    if footprint is not None:
+        kept = activations(config, t, recipe.objective) / max(1, activations(smaller, t, recipe.objective))
+        grown = need.parameters / footprint.lasting.parameters
+        footprint = Footprint(
+            need,
+            footprint.fixed * grown,
+            footprint.per_example * kept,
+            int(footprint.scratch * grown),
+            footprint.on_host,
+        )
+    return Trial(trial.seconds * work, trial.flops * work, footprint)
 
 
 def _rows(recipe: Recipe, config: ModelConfig, need: Need, have: int | None) -> int:
