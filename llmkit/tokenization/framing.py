@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokenizers import processors
+
 if TYPE_CHECKING:
     from llmkit.tokenization.tokenizer import Tokenizer
 
@@ -17,6 +19,18 @@ class Framed:
     ids: list[int]
     segment_start: int | None = None
     was_cut: bool = False
+
+
+def close_texts(tokenizer: Tokenizer) -> None:
+    """Let the tokenizer's own template put its end token behind every text, as T5's does; one with a template stays.
+
+    A model of two stacks reads its inputs so. Without a template every program would have to know.
+    """
+    if tokenizer.backend.post_processor is None and "eos" in tokenizer.roles and tokenizer.eos_id is not None:
+        end = tokenizer.roles["eos"]
+        tokenizer.backend.post_processor = processors.TemplateProcessing(
+            single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, tokenizer.eos_id)]
+        )
 
 
 def framed(tokenizer: Tokenizer, a: Sequence[int], b: Sequence[int] | None, room: int) -> Framed:

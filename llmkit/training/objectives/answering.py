@@ -130,7 +130,7 @@ class Answering(Plain):
             if batch.hidden is not None and ahead == 0:
                 found["hidden_accuracy"] = (is_hit & batch.hidden).sum(), int(batch.hidden.sum())
         found = {"loss": (torch.stack(nats).mean(), n), **found}
-        if batch.to_write:
+        if batch.to_write and not is_cut(model):
             written = self.write(model, [e.source for e in batch.to_write], [e.target for e in batch.to_write])
             found |= self.judge(batch.to_write, written)
         return found
@@ -214,6 +214,12 @@ def greedy(
         if not decoder.rows:
             break
     return texts
+
+
+def is_cut(model: EncoderDecoderModel) -> bool:
+    """Whether the parameters lie in parts on several processes (llmkit.training.parallel.cut). These must make equally
+    many passes, and how many writing takes depends on what is written."""
+    return any(hasattr(parameter, "to_local") for parameter in model.parameters())
 
 
 def in_a_row(n: int, size: int) -> list[Picks]:

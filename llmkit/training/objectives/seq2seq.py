@@ -97,7 +97,8 @@ class Seq2Seq(Answering):
 
     def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
         """See Answering; BLEU is of tokens, over all that was written."""
-        return {**super().scores(means), "bleu": bleu(means["bleu"])}
+        written = {"bleu": bleu(means["bleu"])} if "bleu" in means else {}
+        return {**super().scores(means), **written}
 
 
 def make(given: Given) -> Seq2Seq:

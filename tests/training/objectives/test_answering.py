@@ -10,6 +10,7 @@ import torch
 from llmkit.checkpoint.hf_layout import write_model
 from llmkit.generation.text import source_ids
 from llmkit.recipe.tasks import FRAME, SENTINELS
+from llmkit.tokenization.framing import close_texts
 from llmkit.tokenization.train import train as train_tokenizer
 from llmkit.training.evaluation import evaluate
 from llmkit.training.events import Evaluation, Step
@@ -274,3 +275,27 @@ def test_writing_stops_at_the_end_token_and_rows_do_not_depend_on_each_other(mak
     alone = list(itertools.chain(*(greedy(model, [s], [PAD], {END, 33}, 12) for s in sources)))
     assert together == alone
     assert all(END not in t and 33 not in t for t in together)
+
+
+@pytest.mark.parametrize("algorithm", ["bpe", "char", "unigram", "wordpiece"])
+def test_transformers_reads_a_text_as_we_do(algorithm, tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = train_tokenizer(["Tom lost his red kite in the park. "] * 9, algorithm=algorithm, vocab_size=400)
+    close_texts(tokenizer)
+    before, after = source_frame(tokenizer)
+    assert after == (tokenizer.sep_id if algorithm == "wordpiece" else tokenizer.eos_id,)
+    tokenizer.save(tmp_path)
+    text = "Tom lost his kite."
+    assert AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"] == [*before, *tokenizer.encode(text), *after]
+
+
+@torch.no_grad()
+def test_parameters_that_lie_on_several_processes_are_not_written_with(make_given, build):
+    given = make_given("seq2seq")
+    objective, model = make_objective(given), build(given).eval()
+    batch = objective.collate(objective.held_out()[0], rngs(4))
+    assert {"sentences_exact", "bleu"} <= objective.measure(model, batch).keys()
+    model.head.decoder.weight.to_local = lambda: None
+    assert "sentences_exact" not in (found := objective.measure(model, batch))
+    assert objective.scores({name: float(total) for name, (total, _) in found.items()}).keys() == {"loss", "accuracy"}
