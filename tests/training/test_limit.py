@@ -83,3 +83,16 @@ def test_what_cannot_be_measured_has_no_limit(monkeypatch):
 
     monkeypatch.setattr(limit, "_measure", refuse)
     assert matrix_limit(CPU, torch.float32) is None
+
+
+def test_a_format_that_the_machine_is_slow_in_is_measured_on_small_products(monkeypatch):
+    monkeypatch.setitem(limit._SIDE, "cpu", 1024)
+    sides = []
+
+    def best(device, dtype, side, *, rounds):
+        sides.append(side)
+        return 2.0 * side**3 / 1e9
+
+    monkeypatch.setattr(limit, "_best", best)
+    assert matrix_limit(CPU, torch.bfloat16) == pytest.approx(1e9)
+    assert sides == [256, 256]
