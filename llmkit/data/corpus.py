@@ -18,11 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.data.corpus_writer import FILES, FORMAT, TARGET, Progress, Settings, write_corpus, write_pairs
+from llmkit.data.digests import count_common
 from llmkit.data.encoding import Encode, encoder_for
 from llmkit.data.known_files import KnownFiles, is_settled, state_of, write_note
 from llmkit.data.parallel import Pairs
@@ -84,6 +85,10 @@ class TokenCorpus:
         """The ids of sentence i."""
         return self.ids[self.sentence_starts[i] : self.sentence_starts[i + 1]]
 
+    def count_common(self, other: TokenCorpus) -> int:
+        """How many different documents (pairs) are in both corpora."""
+        return count_common(self.path / FILES[-1], other.path / FILES[-1])
+
     @classmethod
     def in_memory(
         cls, ids: NDArray[np.integer], document_starts: NDArray[np.int64], sentence_starts: NDArray[np.int64]
@@ -129,8 +134,8 @@ class TokenCorpus:
         key = hashlib.sha256(f"{source.fingerprint(known.sha256)} {made_by}".encode()).hexdigest()[:32]
         final = cache / f"corpus-{key}"
         found = cls._open(final, key, verify=verify)
-        if found is not None:
-            return found
+        if found is not None:  # the same text may have come by another name
+            return replace(found, report=replace(found.report, source=source.describe()))
         try:
             cache.mkdir(parents=True, exist_ok=True)
             staged = Path(tempfile.mkdtemp(prefix=".tmp-corpus-", dir=cache))

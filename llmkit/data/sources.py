@@ -20,13 +20,22 @@ from llmkit.data.columns import no_column, text_column
 from llmkit.data.pieces import Piece, cut
 from llmkit.data.rows import PACKED, Row, kind_of, read_jsonl, read_rows
 from llmkit.data.spool import spool
-from llmkit.data.text_in import STDIN, Errors, check_readable, shown, text_chunks
+from llmkit.data.text_in import STDIN, Errors, check_readable, packing_of, shown, text_chunks
 from llmkit.errors import InputRefused, StorageError, UsageError
 from llmkit.suggest import nearest
 
 STORIES = "stories"
 DEFAULT_STORIES = 20_000
 STORY_BYTES = 440  # of a story, on average
+MOST_NAMED = 2
+FORMATS = {
+    "text": "text",
+    "jsonl": "JSON lines",
+    "json": "JSON",
+    "tsv": "TSV",
+    "csv": "CSV",
+    "parquet": "Parquet",
+}
 PACKING = 3  # how much smaller text gets when packed
 _SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet")
 
@@ -96,12 +105,15 @@ class Source:
         return "jsonl" if kind == "text" and self.field is not None else kind
 
     def describe(self) -> str:
-        """One phrase for a header: '20,000 built-in stories, 3 text files, 1 jsonl file'."""
+        """What was found, in a phrase: '20,000 built-in stories, a.txt (text), 12 files (JSON lines, gzip)'."""
         parts = [f"{self.stories:,} built-in stories"] if self.stories else []
-        kinds = [self.kind(path) for path in self.files]
-        for kind in dict.fromkeys(kinds):
-            count = kinds.count(kind)
-            parts.append(f"{count:,} {kind} file{'s' if count > 1 else ''}")
+        formats: dict[str, list[str]] = {}
+        for path in self.files:
+            packed = packing_of(path)
+            found = FORMATS[self.kind(path)] + (f", {packed}" if packed else "")
+            formats.setdefault(found, []).append(shown(path) if path == STDIN else Path(shown(path)).name)
+        for found, names in formats.items():
+            parts.append(f"{', '.join(names) if len(names) <= MOST_NAMED else f'{len(names):,} files'} ({found})")
         return ", ".join(parts)
 
     def n_bytes(self) -> int | None:

@@ -26,6 +26,7 @@ CHUNK = 1 << 18
 MAX_RECORD = 1 << 26
 """Characters allowed on one line of a record file (JSONL, TSV, CSV); plain text has no such bound."""
 
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _MAGIC = {
     PARQUET: ("a Parquet file", FROM_PARQUET),
     b"PK\x03\x04": ("a zip archive", "unpack it first"),
@@ -52,6 +53,18 @@ def shown(path: Path) -> str:
 def call(path: Path, name: str) -> None:
     """Have messages say `name`, by which the user knows what is in the file at `path`."""
     _CALLED[path] = name
+
+
+def packing_of(path: Path) -> str | None:
+    """How a file is packed, by its first bytes: "gzip", "zstd", or None. Pipes are left alone."""
+    if path == STDIN or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError:
+        return None
+    return "gzip" if head[:2] == _GZIP else "zstd" if head == _ZSTD else None
 
 
 def check_readable(path: Path) -> None:
@@ -162,9 +175,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise _io_error(path, e) from None
     try:
         head = raw.peek(8)[:8] if isinstance(raw, io.BufferedReader) else b""
-        if head[:2] == b"\x1f\x8b":
+        if head[:2] == _GZIP:
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw))
-        elif head[:4] == b"\x28\xb5\x2f\xfd":
+        elif head[:4] == _ZSTD:
             yield _unpacked_zstd(path, raw)
         else:
             for magic, (what, fix) in _MAGIC.items():

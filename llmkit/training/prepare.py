@@ -10,6 +10,8 @@ from typing import Any
 
 from llmkit.data.codes import check_known, code_token
 from llmkit.data.corpus import TokenCorpus
+from llmkit.data.known_files import KnownFiles
+from llmkit.data.lengths import count_longer
 from llmkit.data.parallel import Pairs
 from llmkit.data.parallel_split import open_pair_split
 from llmkit.data.sampling import ENOUGH, sampled
@@ -17,13 +19,12 @@ from llmkit.data.sources import Source, open_source
 from llmkit.data.split import Corpus, open_split
 from llmkit.data.weights import open_weighted, open_weighted_pairs
 from llmkit.errors import InputRefused, StorageError, UsageError
-from llmkit.models.family import Kind
 from llmkit.recipe.schema import Recipe, TokenizerSettings
 from llmkit.recipe.tasks import Form, Task, task_of
-from llmkit.tokenization.framing import close_texts
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.tokenization.train import train as train_tokenizer
 from llmkit.training.cache import text_cache
+from llmkit.training.learned import remembered
 from llmkit.training.resume import Resumption
 from llmkit.training.teacher import find
 from llmkit.units import size
@@ -58,13 +59,13 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
     settings = recipe.tokenizer
     assert settings is not None, "a recipe for pre-training has a tokenizer section"
     if tokenizer is None:
-        learned = named = get_tokenizer(settings, train, store, task=task, codes=codes, say=say)
+        learned = named = get_tokenizer(settings, train, store, task=task, codes=codes, cache=cache, say=say)
     else:
         learned = named = Tokenizer.from_file(tokenizer)
         if settings.path is not None:
             # One that has gone since is no loss: the run keeps its own copy. One that changed is for the user to judge.
             with contextlib.suppress(StorageError, UsageError):
-                named = get_tokenizer(settings, train, store, task=task, codes=codes, say=say)
+                named = get_tokenizer(settings, train, store, task=task, codes=codes, cache=cache, say=say)
     check_roles(learned, task, codes)
 
     def tokenize(text: Corpus | Pairs, what: str) -> TokenCorpus:
@@ -79,16 +80,28 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
             tokenizer=learned.to_json(),
             codes={code: id for code in codes if (id := learned.id(code_token(code))) is not None} or None,
         )
-        for line in corpus.report.lines():
+        for line in (*corpus.report.lines(), *_lengths(corpus, recipe.train.seq_len, task.form)):
             say(f"{what}: {line}")
         return corpus
 
-    return Prepared(
-        learned,
-        tokenize(train, "training"),
-        tokenize(validation, "validation") if validation is not None else None,
-        named.sha256,
-    )
+    ours = tokenize(train, "training")
+    theirs = tokenize(validation, "validation") if validation is not None else None
+    if theirs is not None and (common := theirs.count_common(ours)):
+        texts = "pairs" if task.form is Form.PAIRS else "documents"
+        say(f"validation: {common:,} {texts} are also in the training text, word for word")
+    return Prepared(learned, ours, theirs, named.sha256)
+
+
+def _lengths(corpus: TokenCorpus, most: int, form: Form) -> list[str]:
+    """What becomes of text that is longer than an example; objectives on pairs say it themselves."""
+    if form is Form.SENTENCES:
+        longer = count_longer(corpus.sentence_starts, most)
+        return [f"{longer:,} sentences are longer than an example of {most} tokens, and cut up"] if longer else []
+    if form is Form.PAIRS or corpus.n_documents < 2:
+        return []
+    longer = count_longer(corpus.document_starts, most)
+    many = f"{longer:,} of {corpus.n_documents:,} documents"
+    return [f"{many} are longer than an example of {most} tokens, and spread over several"] if longer else []
 
 
 def prepare_in_cache(recipe: Recipe, store: Path, resumption: Resumption | None, *, say: Say) -> Prepared:
@@ -145,24 +158,28 @@ def get_tokenizer(
     *,
     task: Task,
     codes: Sequence[str] = (),
+    cache: Path | None = None,
     say: Say,
 ) -> Tokenizer:
-    """The tokenizer the recipe names by path, else one learned from the training text."""
+    """The tokenizer the recipe names by path, else one learned from the training text, if not found in `cache`."""
     if settings.path is not None:
         path = Path(settings.path).expanduser()
         return Tokenizer.from_file(path if path.is_file() else find(settings.path, store))
-    documents, share = sampled(train, ENOUGH)
-    part = f"about {size(ENOUGH)}, {share:.2g} of all, spread over " if share < 1 else ""
-    say(f"learning a {settings.algorithm} tokenizer from {part}{train.describe()}")
-    learned = train_tokenizer(
-        documents,
-        algorithm=settings.algorithm,
-        vocab_size=settings.vocab_size,
-        extra_special=(*task.special, *map(code_token, codes)),
-    )
-    if task.kinds == (Kind.ENCODER_DECODER,):
-        close_texts(learned)
-    return learned
+    special = (*task.special, *map(code_token, codes))
+
+    def learn() -> Tokenizer:
+        documents, share = sampled(train, ENOUGH)
+        part = f"about {size(ENOUGH)}, {share:.2g} of all, spread over " if share < 1 else ""
+        say(f"learning a {settings.algorithm} tokenizer from {part}{train.describe()}")
+        return train_tokenizer(
+            documents, algorithm=settings.algorithm, vocab_size=settings.vocab_size, extra_special=special
+        )
+
+    text = train.fingerprint(KnownFiles(cache).sha256) if cache is not None else ""
+    tokenizer, known = remembered(cache, f"{text} {settings} {special} {ENOUGH}", learn)
+    if known:
+        say(f"the {settings.algorithm} tokenizer was learned from this text before, and is in the cache")
+    return tokenizer
 
 
 def check_roles(tokenizer: Tokenizer, task: Task, codes: Sequence[str] = ()) -> None:

@@ -51,7 +51,7 @@ def test_a_directory_of_parts_is_one_corpus(tmp_path):
         written(tmp_path / f"part-{i}.parquet", {"text": [f"text {i}"]}, compression="zstd")
     source = open_source(tmp_path)
     assert list(source.documents()) == ["text 0", "text 1", "text 2"]
-    assert source.describe() == "3 parquet files"
+    assert source.describe() == "3 files (Parquet)"
 
 
 @pytest.mark.parametrize(("column", "held"), [("picture", "binary"), ("tags", "list<"), ("label.x", None)])

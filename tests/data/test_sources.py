@@ -195,3 +195,12 @@ def test_no_spec_brings_a_traceback(spec):
     if spec != "-" and not spec.startswith(("/", "~", ".")) and "*" not in spec:
         with contextlib.suppress(LlmkitError):
             open_source(spec)
+
+
+def test_what_was_found_is_said_with_format_and_packing(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "b.jsonl").write_bytes(gzip.compress(b'{"text": "x"}'))
+    for i in range(3):
+        (tmp_path / f"c{i}.tsv").write_text("text\nx")
+    source = open_source(["stories", f"{tmp_path}/a.txt", f"{tmp_path}/b.jsonl", f"{tmp_path}/c*.tsv"], stories=1000)
+    assert source.describe() == "1,000 built-in stories, a.txt (text), b.jsonl (JSON lines, gzip), 3 files (TSV)"

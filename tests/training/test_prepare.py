@@ -83,3 +83,37 @@ def test_from_much_text_the_tokenizer_is_learned_from_a_part_and_that_is_said(tm
     said = []
     prepared(tmp_path, "causal", "data.stories=100", said=said)
     assert any("spread over 100 built-in stories" in line for line in said)
+
+
+def test_a_tokenizer_is_learned_once_for_the_same_text_and_settings(tmp_path):
+    said = []
+    first = prepared(tmp_path, "causal", said=said)
+    again = prepared(tmp_path, "causal", said=said)
+    assert first.tokenizer.to_json() == again.tokenizer.to_json()
+    assert [line.startswith("learning") for line in said if "tokenizer" in line] == [True, False]
+    assert again.tokenizer.eos_id == first.tokenizer.eos_id is not None
+    for change in ("data.stories=41", "tokenizer.vocab_size=399", "tokenizer.algorithm=char", "data.seed=1"):
+        said.clear()
+        prepared(tmp_path, "causal", change, said=said)
+        assert any(line.startswith("learning") for line in said)
+
+
+def test_a_damaged_tokenizer_in_the_cache_is_learned_anew(tmp_path):
+    first = prepared(tmp_path, "causal")
+    victim = next((tmp_path / "cache").glob("tokenizer-*/tokenizer.json"))
+    victim.write_text(victim.read_text().replace('"the"', '"teh"').replace('"Ġw"', '"wĠ"'))
+    assert prepared(tmp_path, "causal").tokenizer.to_json() == first.tokenizer.to_json()
+
+
+def test_it_is_said_what_the_validation_text_shares_and_what_becomes_of_long_text(tmp_path):
+    rows = [f'{{"text": "document {i}. It has words."}}\n' for i in range(50)]
+    (tmp_path / "a.jsonl").write_text("".join(rows))
+    (tmp_path / "b.jsonl").write_text("".join(rows[:7]) + '{"text": "another one"}\n')
+    said = []
+    names = (f"data.train={tmp_path}/a.jsonl", f"data.validation={tmp_path}/b.jsonl")
+    prepared(tmp_path, "causal", *names, "train.seq_len=4", said=said)
+    assert "validation: 7 documents are also in the training text, word for word" in said
+    assert "training: 50 of 50 documents are longer than an example of 4 tokens, and spread over several" in said
+    said.clear()
+    prepared(tmp_path, "masked", *names, "train.seq_len=4", said=said)
+    assert any("sentences are longer than an example of 4 tokens, and cut up" in line for line in said)
