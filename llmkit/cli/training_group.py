@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,11 +37,13 @@ def carry_out_together(
     refuse_uneven(recipe, place.size)
     talk = Talk(as_json, quiet) if place.is_first else Talk(False, True, is_mute=True)
     with session(directory, talk, lock=False, leave=deliver) as stop:
+        # Else torch tells every user of DistributedDataParallel about an option that is chosen on purpose.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         from llmkit.training.device import choose_device
         from llmkit.training.parallel.world import join
 
         world = join(place, choose_device(recipe.train.device, place))
-        with contextlib.ExitStack() as held:
+        with world.guard(), contextlib.ExitStack() as held:
             with world.together():
                 if world.is_first:
                     held.enter_context(directory.lock())

@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from llmkit.nn.wiring import Stack
 from llmkit.training.learner import Learner
+from llmkit.training.objectives.objective import Batch, Measured
 from llmkit.training.parallel.spread import Spread
 from llmkit.training.parallel.world import World, gather_rows
 
@@ -49,6 +50,12 @@ class Cut(Spread):
         self.parameters = {name: nn.Parameter(p.to_local()) for name, p in self.rows.items() if p.requires_grad}
         for name, parameter in self.parameters.items():
             assert len(parameter) == self._rows_of(name)[1] - self._rows_of(name)[0], name
+
+    def measure(self, batch: Batch) -> Measured:
+        """See Spread."""
+        found = super().measure(batch)
+        self.learner.reshard()  # type: ignore[operator]  # without a backward pass its own parameters would stay whole
+        return found
 
     def forget_gradients(self) -> None:
         """See Spread."""
@@ -83,6 +90,7 @@ class Cut(Spread):
         """See Spread. Takes the memory of the whole model."""
         return self._assembled()
 
+    @torch.no_grad()
     def whole(self, names: Sequence[str], parts: Sequence[Tensor]) -> list[Tensor]:
         """See Spread; all in one message."""
         longest = sum(self._chunk(name) * _width(self.shapes[name]) for name in names)
