@@ -48,6 +48,7 @@ def plot_runs(
     run: a name that stands for the recipe's own. sweep: draw the runs of this sweep of the recipe.
     """
     from llmkit.checkpoint.refs import default_store
+    from llmkit.cli.histories import find_log, newest_log, swept, told_apart
     from llmkit.cli.output import Output, refuse_overwriting
     from llmkit.errors import UsageError
     from llmkit.suggest import did_you_mean
@@ -59,14 +60,14 @@ def plot_runs(
     out = Output(as_json=as_json, quiet=quiet, svg=svg)
     refs = [run] if run else refs
     if sweep:
-        refs = _swept(refs, sweep, root)
+        refs = swept(refs, sweep, root)
     elif not refs:
-        refs = [_newest(root)]
+        refs = [newest_log(root)]
         out.note(f"the newest run: {refs[0]}")
     places = [find_log(ref, root) for ref in refs]
     if svg is not None:
         refuse_overwriting(svg, places)
-    histories = _told_apart([h for place in places for h in read_histories(place)])
+    histories = told_apart([h for place in places for h in read_histories(place)])
     _refuse_unknown(y, x, histories)
     if svg is not None:
         out.write_svg(_picture(histories, x, y))
@@ -78,86 +79,6 @@ def plot_runs(
         out.records([("run", "step", "tokens", "seconds", y, "validation")])
         for history in histories:
             out.records(_rows(history, y))
-
-
-def find_log(ref: str, store: Path) -> Path:
-    """The file that holds the history `ref` names: a run in the store, a directory, a log, or a recipe's own run."""
-    import os
-
-    from llmkit.checkpoint.refs import run_names
-    from llmkit.errors import LlmkitError, UsageError
-    from llmkit.suggest import did_you_mean
-    from llmkit.training.logs import METRICS
-
-    name = ref.partition("@")[0]
-    is_word = os.sep not in ref and not ref.startswith((".", "~"))
-    if is_word and (store / name / METRICS).is_file():
-        return store / name / METRICS
-    path = Path(ref).expanduser()
-    if path.is_dir():
-        # A step of a run stands for the run.
-        found = next((p / METRICS for p in (path, path.absolute().parent) if (p / METRICS).is_file()), None)
-        if found is None:
-            raise UsageError(f"{ref} holds no {METRICS}", "name a run that has begun to train")
-        return found
-    if path.suffix not in (".yaml", ".yml") and path.is_file():
-        return path
-    from llmkit.recipe.load import load_recipe
-
-    try:
-        own = load_recipe(ref, []).name
-    except LlmkitError:
-        if path.is_file():
-            raise
-        if not is_word:
-            raise UsageError(f"{ref} is not there", "name a run, its directory, or a log") from None
-        names = [n for n in run_names(store) if (store / n / METRICS).is_file()]
-        hint = did_you_mean(name, names) or (f"runs to plot: {', '.join(names[:8])}" if names else "train one first")
-        raise UsageError(f"no run {ref[:200]!r} in {store}", hint) from None
-    if not (store / own / METRICS).is_file():
-        raise UsageError(f"recipe {ref} has no run {own!r} in {store} yet", "start it: the same command without --plot")
-    return store / own / METRICS
-
-
-def _swept(refs: Sequence[str], sweep: Sequence[str], store: Path) -> list[str]:
-    """The runs of a sweep that have begun."""
-    from llmkit.errors import LlmkitError, UsageError
-    from llmkit.recipe.load import load_recipe
-    from llmkit.training.logs import METRICS
-    from llmkit.training.sweep import variants
-
-    if len(refs) != 1:
-        raise UsageError("--sweep with --plot needs the one recipe that was swept")
-    try:
-        name = load_recipe(refs[0], []).name
-    except LlmkitError:
-        name = refs[0]  # --run NAME
-    begun = [v.run for v in variants(name, sweep) if (store / v.run / METRICS).is_file()]
-    if not begun:
-        raise UsageError(f"no run of this sweep is in {store} yet", "start it: the same command without --plot")
-    return begun
-
-
-def _newest(store: Path) -> str:
-    from llmkit.checkpoint.refs import run_names
-    from llmkit.errors import UsageError
-    from llmkit.training.logs import METRICS
-
-    logs = [store / name / METRICS for name in run_names(store)]
-    logs = [log for log in logs if log.is_file()]
-    if not logs:
-        raise UsageError(f"no run in {store} to plot", "train one, or name a log: a path to a metrics.jsonl or a table")
-    return max(logs, key=lambda log: log.stat().st_mtime_ns).parent.name
-
-
-def _told_apart(histories: list[History]) -> list[History]:
-    """Runs of the same name in different places get their directory in front."""
-    names = [h.name for h in histories]
-    for history in histories:
-        if names.count(history.name) > 1:
-            parent = history.path.absolute().parent
-            history.name = f"{(parent.parent if parent.name == history.name else parent).name}/{history.name}"
-    return histories
 
 
 def _refuse_unknown(y: str, x: str, histories: Sequence[History]) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -50,6 +46,7 @@ def sweep_runs(
     """
     from llmkit.checkpoint.refs import check_name, default_store
     from llmkit.cli.output import Output
+    from llmkit.cli.relay import Relay
     from llmkit.errors import UsageError
     from llmkit.training.sweep import overall_code, read_result, variants
 
@@ -57,7 +54,10 @@ def sweep_runs(
     root = default_store(store)
     found = variants(check_name(name or base.name), axes)
     recipes = [read(variant.overrides) for variant in found]
-    if "-" in (base.data.train, base.data.validation):
+    if any(
+        "-" in (r.data.validation, *([r.data.train] if isinstance(r.data.train, str) else r.data.train))
+        for r in recipes
+    ):
         raise UsageError("a sweep cannot read stdin: the first run would take it all", "put the text into a file")
     out = Output(as_json=as_json, quiet=quiet)
     if dry_run:
@@ -67,7 +67,7 @@ def sweep_runs(
     results = []
     with Relay() as relay:
         for i, variant in enumerate(found):
-            relay.stop_if_asked(root)
+            relay.stop_if_asked()
             words = "  ".join(variant.overrides)
             out.note(f"run {i + 1} of {len(found)}: {words}  ({variant.run})")
             command = [str(context.info_name), recipe, "--run", variant.run, "--store", str(root), *options]
@@ -76,83 +76,12 @@ def sweep_runs(
             code = relay.run([*command, *(["--quiet"] if quiet or as_json else [])])
             if code in _STOPPED or relay.number is not None:
                 out.note(f"sweep stopped in run {i + 1} of {len(found)}; the same command goes on with it")
-                raise typer.Exit(code if code > 0 else 128 + int(relay.number or 0))
+                raise typer.Exit(code if code > 0 else relay.exit_code)
             results.append(read_result(variant, root / variant.run, code))
     _show(results, out, finetune=base.is_finetune)
     code = overall_code(results)
     if code:
         raise typer.Exit(code)
-
-
-class Relay:
-    """Runs one process after another and passes on the signals that ask to end.
-
-    Each process leads a session of its own: otherwise Ctrl-C would reach it twice, from the terminal and from here, and
-    twice means at once.
-    """
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self.process: subprocess.Popen[bytes] | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Relay:
-        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._pass_on)
-        if hasattr(signal, "SIGTSTP") and signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:
-            self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._pause)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def run(self, arguments: Sequence[str]) -> int:
-        """Run llmkit with these arguments to its end; its exit code."""
-        from llmkit.render.console import wants_color
-
-        environment = dict(os.environ)
-        if not wants_color(sys.stderr):
-            environment["NO_COLOR"] = "1"
-        if Path(__file__).parents[2] != Path.cwd():
-            # As for the command itself, a user's own random.py in this directory is not Python's.
-            environment["PYTHONSAFEPATH"] = "1"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "llmkit", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-        if self.number is not None:  # it came while the process was being made
-            self.process.send_signal(self.number)
-        try:
-            return self.process.wait()
-        finally:
-            if self.process.poll() is None:  # whatever ended the wait must not leave it running unseen
-                self.process.terminate()
-                self.process.wait()
-            self.process = None
-
-    def stop_if_asked(self, store: Path) -> None:
-        """End between two runs, where a signal has come."""
-        if self.number is not None:
-            raise typer.Exit(130 if self.number == signal.SIGINT else 75)
-
-    def _pass_on(self, number: int, frame: object) -> None:
-        self.number = number
-        if self.process is not None:
-            self.process.send_signal(number)
-
-    def _pause(self, number: int, frame: object) -> None:
-        """Ctrl-Z: the process in its own session would not hear of it."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGSTOP)
-        os.kill(os.getpid(), signal.SIGSTOP)
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
 
 
 def _options(context: typer.Context) -> list[str]:

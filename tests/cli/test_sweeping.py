@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from llmkit.cli.sweeping import Relay
+from llmkit.cli.relay import Relay
 
 RECIPE = """
 name: tiny
