@@ -124,14 +124,25 @@ def complete(
     turns = ((index, sample) for index in range(len(prompts)) for sample in range(n))
     turn = next(turns, None)
     done: dict[tuple[int, int], Completion] = {}
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
+    for batch in _batches(rows, batch_size, of_one_length=model.config.prefix_lm):
         for sample, _ in _continue(model, tokenizer, batch, settings, stop, with_logprobs, notice):
             if sample.finish is not None:
                 done[sample.row.prompt, sample.row.sample] = sample.completion(with_logprobs)
             while turn in done:
                 yield done.pop(turn)
                 turn = next(turns, None)
+
+
+def _batches(rows: Sequence[_Row], size: int, *, of_one_length: bool) -> Iterator[Sequence[_Row]]:
+    """Rows sorted by length in batches of at most `size`. of_one_length: a prompt that is read both ways must be whole
+    when it is read, so no shorter one may share its batch."""
+    start = 0
+    while start < len(rows):
+        batch = rows[start : start + size]
+        if of_one_length:
+            batch = [row for row in batch if len(row.ids) == len(batch[0].ids)]
+        yield batch
+        start += len(batch)
 
 
 def prompt_ids(model: TextModel, tokenizer: Tokenizer, prompt: str) -> list[int]:

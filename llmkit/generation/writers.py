@@ -29,13 +29,16 @@ class Writer(Protocol):
 
 
 class Continuation:
-    """A decoder goes on where its prompt ends."""
+    """A decoder goes on where its prompt ends. One trained with a prefix reads the prompt both ways."""
 
     def __init__(self, model: DecoderModel) -> None:
         self._model = model
         self.new_cache = model.new_cache
 
     def encode(self, ids: Tensor, cache: KVCache) -> Tensor:
+        if cache.length == 0 and self._model.config.prefix_lm:
+            whole = torch.full((len(ids),), ids.shape[1], device=ids.device)
+            return self._model.encode(ids, cache=cache, prefix=whole)
         return self._model.encode(ids, cache=cache)
 
     def keep(self, index: Tensor) -> None:

@@ -59,6 +59,7 @@ class ModelConfig:
     bos_id: int | None = setting(None, low=0, high=2**24, help="id of the token that begins a text")
     eos_id: int | None = setting(None, low=0, high=2**24, help="id of the token that ends a text")
     extra_eos_ids: tuple[int, ...] = setting((), help="further ids that end a text")
+    prefix_lm: bool = setting(False, help="a prompt is read both ways before the model writes on")
     head: str = setting("backbone", help="what is computed from the hidden states")
     labels: tuple[str, ...] = setting((), help="class names of a classification head, by index")
 

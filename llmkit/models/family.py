@@ -88,6 +88,8 @@ class Family:
         values = {ours: r.read(key, types[ours]) for ours, key in self.keys.items()}
         head = r.head(self.heads, self.old_classes, default=self.head_if_silent or next(iter(self.heads)))
         values |= {"head": head, "labels": r.labels(head)}
+        if self.kind is Kind.DECODER:
+            values["prefix_lm"] = r.flag("prefix_lm", default=False)
         values |= r.token_ids(values["vocab_size"], **self.token_ids)
         values |= self.more_from_hf(r)
         return r.make(self.config_class, {ours: key.theirs for ours, key in self.keys.items()}, **values)
@@ -102,6 +104,8 @@ class Family:
             "bos_token_id": config.bos_id,
             "eos_token_id": list(ends) if len(ends) > 1 else config.eos_id,
         }
+        if config.prefix_lm:
+            stored["prefix_lm"] = True  # ours: transformers keeps it, and reads from the left all the same
         if config.labels:
             stored["id2label"] = {str(i): name for i, name in enumerate(config.labels)}
             stored["label2id"] = {name: i for i, name in enumerate(config.labels)}

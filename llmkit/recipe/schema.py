@@ -133,6 +133,9 @@ class ObjectiveSettings:
     )
     mean_span: float = key("mean length of a hidden run, in tokens", 3.0, low=1, high=1000, only=SPANS)
     permute_sentences: bool = key("also shuffle the sentences", True, only=("denoising",))
+    monolingual: float = key(
+        "share of the examples that are one side of a pair, alone", 0.0, low=0, high=1, only=("translation_masked",)
+    )
     generator_size: float = key(
         "width of the generator beside the model's", 0.25, above=0, high=1, only=("replaced_token",)
     )
@@ -278,4 +281,4 @@ SECTIONS: dict[str, type] = {
     "train": TrainSettings,
 }
 # Facts about the text and the task that the model section must not repeat: they are known only later.
-NOT_MODEL_KEYS = frozenset({"vocab_size", "head", "labels", "pad_id", "bos_id", "eos_id", "extra_eos_ids"})
+NOT_MODEL_KEYS = frozenset({"vocab_size", "head", "labels", "pad_id", "bos_id", "eos_id", "extra_eos_ids", "prefix_lm"})

@@ -5,10 +5,10 @@ The objectives themselves, one file each, are in llmkit.training.objectives, und
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmkit.models.family import Family, Kind
 from llmkit.models.registry import load_family
@@ -43,7 +43,7 @@ class Task:
     special: tokens that must be in the vocabulary. rate: share of the tokens (or sentences) that the paper hides.
     decoders_form: the form of text for decoders, if it is another; they need no special tokens then.
     examples: families to point at. only, needs: the families it trains and what they have, where the kind does not
-    tell. next: what to try when the run is over.
+    tell. config: settings of the model that it brings along. next: what to try when the run is over.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Task:
     examples: tuple[str, ...]
     only: tuple[str, ...] = ()
     needs: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
     next: str = ""
 
     def head(self, family: Family, settings: ObjectiveSettings) -> str | None:
@@ -158,6 +159,7 @@ TASKS: dict[str, Task] = {
             heads=_always("causal_lm"),
             form=Form.STREAM,
             examples=("gpt2", "llama"),
+            config={"prefix_lm": True},
             next=_WRITE,
         ),
         Task(

@@ -209,7 +209,8 @@ def model_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
     config_class = load_family(recipe.model.family).config_class
     fields = recipe.model.fields
     ids = {name: i for name, i in token_ids(config_class, tokenizer).items() if fields.get(name) is None}
-    return config_class(**{**fields, **ids}, vocab_size=tokenizer.vocab_size, head=head_for(recipe))
+    brought = TASKS[recipe.objective.name].config
+    return config_class(**{**fields, **ids, **brought}, vocab_size=tokenizer.vocab_size, head=head_for(recipe))
 
 
 def head_for(recipe: Recipe) -> str:

@@ -143,3 +143,41 @@ def test_the_preview_of_a_prefix_gives_the_text_back(made, rngs):
         text, seen, target = ([i for i, _ in lane.tokens] for lane in glimpse.lanes)
         assert seen + target == text
         assert text[:-1] == ids
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bloom"])
+def test_a_model_trained_with_a_prefix_reads_its_prompt_both_ways(name, tmp_path):
+    from llmkit.checkpoint.hf_layout import read_model, write_model
+    from llmkit.generation.decode import Decoder
+    from llmkit.generation.settings import Sampling
+
+    torch.manual_seed(0)
+    family = load_family(name)
+    net = family.build(family.config_class(**SIZES, prefix_lm=True)).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0, 0.3)
+    (tmp_path / "model").mkdir()
+    write_model(tmp_path / "model", net)
+    net = read_model(tmp_path / "model").eval()
+    assert net.config.prefix_lm
+    prompts = [[3, 4, 5, 6, 7], [9, 8, 7, 6, 5]]
+    decoder = Decoder(net, prompts, Sampling(max_tokens=6, temperature=0.0))
+    written = [[], []]
+    for _ in range(6):
+        for drawn in decoder.step():
+            written[drawn.row].append(drawn.id)
+    for prompt, ids in zip(prompts, written, strict=True):
+        for n in range(6):
+            so_far = torch.tensor([prompt + ids[:n]])
+            with torch.no_grad():
+                hidden = net.encode(so_far, prefix=torch.tensor([5]))
+            assert int(net.head(hidden)[0, -1].argmax()) == ids[n]
+
+
+def test_prompts_that_are_read_both_ways_share_a_batch_only_with_their_like():
+    from llmkit.generation.text import _batches, _Row
+
+    rows = [_Row(i, 0, (1,) * n) for i, n in enumerate((2, 2, 2, 3, 5, 5))]
+    assert [len(b) for b in _batches(rows, 2, of_one_length=True)] == [2, 1, 1, 2]
+    assert [len(b) for b in _batches(rows, 4, of_one_length=False)] == [4, 2]
