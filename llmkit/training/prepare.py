@@ -19,8 +19,10 @@ from llmkit.data.sources import Source, open_source
 from llmkit.data.split import Corpus, open_split
 from llmkit.data.weights import open_weighted, open_weighted_pairs
 from llmkit.errors import InputRefused, StorageError, UsageError
+from llmkit.models.family import Kind
 from llmkit.recipe.schema import Recipe, TokenizerSettings
 from llmkit.recipe.tasks import Form, Task, task_of
+from llmkit.tokenization.framing import close_texts
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.tokenization.train import train as train_tokenizer
 from llmkit.training.cache import text_cache
@@ -179,6 +181,8 @@ def get_tokenizer(
     tokenizer, known = remembered(cache, f"{text} {settings} {special} {ENOUGH}", learn)
     if known:
         say(f"the {settings.algorithm} tokenizer was learned from this text before, and is in the cache")
+    if task.kinds == (Kind.ENCODER_DECODER,):
+        close_texts(tokenizer)
     return tokenizer
 
 
