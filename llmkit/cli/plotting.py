@@ -28,6 +28,7 @@ Upwards = Annotated[str, typer.Option("--y", help="With --plot: a number of the 
 
 _UNITS = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
 _TITLES = {"steps": "steps", "tokens": "tokens", "seconds": "time spent training"}
+_LONGEST_TITLE = 72
 _MOST_ROWS, _FEWEST_ROWS = 20, 8
 
 
@@ -149,9 +150,11 @@ def _picture(histories: Sequence[History], x: str, y: str) -> str:
     from llmkit.render.curves_svg import curves_svg
 
     words = y.replace("_", " ")
-    title = histories[0].name if len(histories) == 1 else f"{len(histories)} runs"
+    title = ", ".join(h.name for h in histories)
+    title = title if len(title) <= _LONGEST_TITLE else f"{len(histories)} runs"
     is_scored = any(_pairs(h.validation, x, y) for h in histories)
-    subtitle = f"{words}: line training, faint single log lines" + (", marks validation" if is_scored else "")
+    subtitle = f"{words} in training: each line of the log (faint) and their mean"
+    subtitle += "; marks: on validation data" if is_scored else ""
     curves = [_curve(h, x, y) for h in histories]
     return curves_svg(curves, title=title, subtitle=subtitle, kind=x, x_title=_TITLES[x])
 

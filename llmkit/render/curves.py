@@ -54,7 +54,7 @@ def smoothed(curve: Curve, *, most: int = 2000) -> list[tuple[Array, Array]]:
     for x, y in pieces_of(curve):
         x, y = thinned(x, y, most)
         half = int(len(x) * _KERNEL / 2)
-        pieces.append((x, _centred_mean(y, half) if half else y))
+        pieces.append((x, _mean_around(y, half) if half else y))
     return pieces
 
 
@@ -74,15 +74,18 @@ def thinned(x: Array, y: Array, most: int) -> tuple[Array, Array]:
     return np.add.reduceat(x, starts) / sizes, np.add.reduceat(y, starts) / sizes
 
 
-def _centred_mean(y: Array, half: int) -> Array:
-    """Mean with weights falling to 0 on both sides; near an end the window shrinks on both sides alike."""
+def _mean_around(y: Array, half: int) -> Array:
+    """Mean with weights falling to 0 on both sides; near an end the line through what there is, as a mean of one side
+    alone would lag behind a slope."""
     result = y.copy()
     weights = half + 1.0 - np.abs(np.arange(-half, half + 1))
     result[half : len(y) - half] = np.convolve(y, weights / weights.sum(), mode="valid")
-    for i in (*range(1, half), *range(len(y) - half, len(y) - 1)):
-        reach = min(i, len(y) - 1 - i)
-        weights = reach + 1.0 - np.abs(np.arange(-reach, reach + 1))
-        result[i] = float(np.dot(weights, y[i - reach : i + reach + 1]) / weights.sum())
+    for i in (*range(half), *range(len(y) - half, len(y))):
+        places = np.arange(max(0, i - half), min(len(y), i + half + 1))
+        near = half + 1.0 - np.abs(places - i)
+        off, level = places - i - np.dot(near, places - i) / near.sum(), np.dot(near, y[places]) / near.sum()
+        slope = np.dot(near * off, y[places]) / np.dot(near * off, off)
+        result[i] = level - slope * np.dot(near, places - i) / near.sum()
     return result
 
 

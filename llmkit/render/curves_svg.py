@@ -41,7 +41,7 @@ def curves_svg(curves: Sequence[Curve], *, title: str, subtitle: str, kind: str 
     sheet.text(28, 64, subtitle, 12.5, DIM)
     _axes(sheet, frame, x_title)
     sheet.parts.append(
-        f'<clipPath id="plot"><rect x="{_LEFT:g}" y="{_TOP:g}" width="{right - _LEFT:g}" '
+        f'<clipPath id="plot"><rect x="{_LEFT:g}" y="{_TOP:g}" width="{right - _LEFT + 8:g}" '
         f'height="{bottom - _TOP:g}"/></clipPath><g clip-path="url(#plot)">'
     )
     for run, curve in enumerate(curves):
