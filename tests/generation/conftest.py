@@ -35,7 +35,8 @@ class ToyDecoder(nn.Module):
         self.positions = nn.Parameter(torch.randn(context, 16, generator=generator))
         self.out = nn.Parameter(torch.randn(16, vocab_size, generator=generator) * spread)
         self.dropout = nn.Dropout(0.5)
-        self.config = SimpleNamespace(vocab_size=vocab_size, max_seq_len=context, stop_ids=tuple(stop_ids))
+        sizes = {"vocab_size": vocab_size, "max_seq_len": context}
+        self.config = SimpleNamespace(**sizes, stop_ids=tuple(stop_ids), prefix_lm=False)
         self.n_calls = 0
         self.n_positions = 0
 
