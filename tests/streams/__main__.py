@@ -3,20 +3,24 @@
 Every phase of what happens before step one runs in a process of its own, whose peak resident memory the kernel notes:
 learning a tokenizer, tokenizing into the cache, opening the cache, and the first batches of an objective. The text is
 made of FILE (the built-in stories unless --text names one): lines in random order, with made-up words among them, so
-that the number of different words grows with the size as it does in real text.
+that the number of different words grows with the size as it does in real text. CPU seconds count the start of the
+process too; memory is the peak of the process, and of the processes it starts together.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -96,8 +100,40 @@ def resident() -> int:
     return int(found[1]) * 1024
 
 
+class Helpers(threading.Thread):
+    """Watches the memory of the processes that this one starts."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak, self.done = 0, threading.Event()
+
+    def run(self) -> None:
+        """Look ten times a second."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        while not self.done.wait(0.1):
+            total = 0
+            for stat in Path("/proc").glob("[0-9]*/stat"):
+                with contextlib.suppress(OSError):
+                    fields = stat.read_text().rpartition(")")[2].split()
+                    if int(fields[1]) == os.getpid():
+                        total += int(fields[21]) * page
+            self.peak = max(self.peak, total)
+
+
+def watched(phase: str, file: Path, place: Path, objective: str) -> dict[str, float]:
+    """`run_phase` and what it took."""
+    helpers = Helpers()
+    helpers.start()
+    result = run_phase(phase, file, place, objective)
+    helpers.done.set()
+    helpers.join()
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(u.ru_utime + u.ru_stime for u in used)
+    return {**result, "cpu": cpu, "peak": resident(), "helpers": helpers.peak}
+
+
 def measured(phase: str, file: Path, place: Path, objective: str) -> dict[str, float]:
-    """`run_phase` in a process of its own, with its peak."""
+    """`watched` in a process of its own."""
     command = [sys.executable, "-m", "tests.streams", "--phase", phase, str(file), str(place), objective]
     out = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return dict(json.loads(out.stdout))
@@ -114,8 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.phase:
         phase, file, place, objective = options.phase
-        result = run_phase(phase, Path(file), Path(place), objective)
-        print(json.dumps({**result, "peak": resident()}))
+        print(json.dumps(watched(phase, Path(file), Path(place), objective)))
         return
     if options.text:
         text = options.text.read_text(encoding="utf-8")
@@ -125,26 +160,25 @@ def main() -> None:
         text = "\n".join(sentence for story in stories(20_000) for sentence in story.sentences)
     place = options.place or Path(tempfile.mkdtemp(prefix="llmkit-streams-"))
     place.mkdir(parents=True, exist_ok=True)
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(
-        "| corpus | objective | phase | seconds | MB/s | tokens/s | peak MB |\n|---|---|---|---|---|---|---|",
-        flush=True,
-    )
+    names = ("corpus", "objective", "phase", "s", "CPU s", "MB/s", "MB/CPU s", "tokens/s", "MB held", "by helpers")
+    print(f"{os.cpu_count()} cores\n| {' | '.join(names)} | load |\n|{'---|' * 11}", flush=True)
     try:
         for name in options.sizes.split(","):
-            size = int(float(name[:-2]) * UNITS[name[-2:]])
             file = place / f"{name}.txt"
             if not file.exists():
-                write_text(file, size, text)
+                write_text(file, int(float(name[:-2]) * UNITS[name[-2:]]), text)
+            size = file.stat().st_size / 1e6
             for objective in options.objectives.split(","):
-                tokens = None
                 for phase in PHASES:
                     found = measured(phase, file, place, objective)
-                    seconds, tokens = found["seconds"], found.get("tokens", tokens)
-                    speed = f"{file.stat().st_size / seconds / 1e6:.1f}"
-                    rate = f"{tokens / seconds:,.0f}" if tokens and phase == "tokenize" else ""
-                    row = (name, objective, phase, f"{seconds:.2f}", speed, rate, f"{found['peak'] / 1e6:.0f}")
-                    print(f"| {' | '.join(row)} |", flush=True)
+                    seconds, cpu = found["seconds"], found["cpu"]
+                    speeds = (
+                        (f"{size / seconds:.1f}", f"{size / cpu:.1f}") if phase in ("learn", "tokenize") else ("", "")
+                    )
+                    rate = f"{found['tokens'] / seconds:,.0f}" if phase == "tokenize" else ""
+                    memory = (f"{found['peak'] / 1e6:.0f}", f"{found['helpers'] / 1e6:.0f}")
+                    row = (name, objective, phase, f"{seconds:.2f}", f"{cpu:.1f}", *speeds, rate, *memory)
+                    print(f"| {' | '.join(row)} | {os.getloadavg()[0]:.0f} |", flush=True)
     finally:
         if options.place is None:
             shutil.rmtree(place)
