@@ -197,7 +197,7 @@ def _lasting(need: Need, trainer: Trainer) -> Need:
     """Weights, gradients and optimizer state of all that learns, a second network among it."""
 
     def n_bytes(tensors: Iterable[Tensor]) -> int:
-        return sum(t.numel() * t.element_size() for t in tensors)
+        return sum(t.numel() * t.element_size() for t in tensors if t.ndim)  # a step count is no matter
 
     learner = trainer.learner
     return replace(
