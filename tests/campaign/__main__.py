@@ -1,4 +1,5 @@
-"""python -m tests.campaign kill --trials 100 --seed 1; likewise signals, faults, power, corruption, together.
+"""python -m tests.campaign kill --trials 100 --seed 1; likewise signals, faults, power, corruption, together, ranks,
+parity.
 
 Every trial follows from the seed and its number, so that any can be run again: --first N --trials 1.
 """
@@ -19,6 +20,8 @@ WHAT = {
     "corruption": "C4: damage in every file of a checkpoint: always noticed, the older one is used",
     "signals": "C5: TERM, INT, USR1, HUP at random moments: in time, exact",
     "together": "C6: two runs at once, and readers beside a run",
+    "ranks": "R9: kill -9 one of two processes that train together, resume, compare bit for bit",
+    "parity": "C8: in 1, 2 and 4 processes, also one after another: the same samples, the same losses within 1e-5",
 }
 MUTATIONS = {"kill": "naive-writer", "power": "no-fsync"}
 
@@ -62,10 +65,16 @@ def make(options: argparse.Namespace, directory: Path, objective: str) -> Any:
     from tests.campaign.corruption import Corruption
     from tests.campaign.faults import Faults
     from tests.campaign.kill import Kills, naive_writer
+    from tests.campaign.parity import Parity
     from tests.campaign.power import PowerLoss, no_fsync
+    from tests.campaign.ranks import Ranks
     from tests.campaign.signals import Signals
     from tests.campaign.together import Together
 
+    if options.what == "ranks":
+        return Ranks(directory, options.seed)
+    if options.what == "parity":
+        return Parity(directory)
     if options.what == "power":
         return PowerLoss(directory, options.seed, no_fsync if options.mutate else lambda: None)
     kinds = {"kill": Kills, "signals": Signals, "faults": Faults, "corruption": Corruption, "together": Together}

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Ranks:
         self.report = Report()
         self.slowest = 0.0
         warm_up(directory, self.recipe)
-        import torch.distributed.fsdp  # noqa: F401  # so that victims need not
+        import_all()
 
         self.calls: dict[str, list[int]] = {}
         self.duration: dict[str, float] = {}
@@ -124,53 +125,19 @@ class Ranks:
         after, call: when `victim` is killed, in seconds, or at the n-th file call inside a save.
         """
         size = size or self.size
-        port = free_port()
-        children = []
-        for rank in range(size):
-            pid = os.fork()
-            if pid == 0:
-                code = 99
-                try:
-                    with (store / f"said-{rank}").open("a") as out:
-                        os.dup2(out.fileno(), 1)
-                        os.dup2(out.fileno(), 2)
-                    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
-                    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-                    count = die_in_save(call if rank == victim else None) if counting or call is not None else [0]
-                    from llmkit.cli.app import run
 
-                    more = ["--set", f"train.parallel={kind}", *flags]
-                    code = run(["--debug", "pretrain", str(self.recipe), "--store", str(store), *more])
-                    if counting:
-                        (store / f"calls-{rank}").write_text(str(count[0]))
-                finally:
-                    os._exit(code)
-            children.append(pid)
+        def prepare(rank: int) -> Callable[[], None]:
+            count = die_in_save(call if rank == victim else None) if counting or call is not None else [0]
+            return lambda: counting and (store / f"calls-{rank}").write_text(str(count[0]))
+
+        more = ("--set", f"train.parallel={kind}", *flags)
+        children = fork(self.recipe, store, size, more, prepare)
         if after is not None:
             time.sleep(after)
             os.kill(children[victim], signal.SIGKILL)
-        return self._wait(children)
-
-    def _wait(self, children: list[int]) -> list[int]:
-        """Exit codes; those that outlive the first one that did not end well by too much are ended: code -6."""
-        codes: dict[int, int] = {}
-        since = None
-        while len(codes) < len(children):
-            for pid in children:
-                if pid not in codes:
-                    done, status = os.waitpid(pid, os.WNOHANG)
-                    if done:
-                        codes[pid] = os.waitstatus_to_exitcode(status)
-                        since = since or (time.monotonic() if codes[pid] else None)
-                        if since:
-                            self.slowest = max(self.slowest, time.monotonic() - since)
-            if since and time.monotonic() > since + PATIENCE:
-                for pid in children:
-                    if pid not in codes:
-                        os.kill(pid, signal.SIGABRT)
-                since = None
-            time.sleep(0.01)
-        return [codes[pid] for pid in children]
+        codes, slowest = wait(children)
+        self.slowest = max(self.slowest, slowest)
+        return codes
 
     def fresh(self, name: str) -> Path:
         """A store that holds the tokenized text."""
@@ -178,6 +145,72 @@ class Ranks:
         shutil.rmtree(store, ignore_errors=True)
         shutil.copytree(self.directory / "cache-only", store)
         return store
+
+
+def fork(
+    recipe: Path,
+    store: Path,
+    size: int,
+    flags: tuple[str, ...] = (),
+    prepare: Callable[[int], Callable[[], object]] = lambda rank: lambda: None,
+) -> list[int]:
+    """Type `llmkit pretrain RECIPE` in `size` forked children that are to train together; their process ids.
+
+    prepare: called in each child first; what it returns, last.
+    """
+    port = free_port()
+    children = []
+    for rank in range(size):
+        pid = os.fork()
+        if pid == 0:
+            code = 99
+            try:
+                with (store / f"said-{rank}").open("a") as out:
+                    os.dup2(out.fileno(), 1)
+                    os.dup2(out.fileno(), 2)
+                if size > 1:
+                    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
+                    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+                finish = prepare(rank)
+                from llmkit.cli.app import run
+
+                code = run(["pretrain", str(recipe), "--store", str(store), *flags])
+                finish()
+            finally:
+                os._exit(code)
+        children.append(pid)
+    return children
+
+
+def wait(children: list[int]) -> tuple[list[int], float]:
+    """Exit codes, and the seconds from the first end that was not well to the last.
+
+    Who outlives the first by too much is ended: code -6.
+    """
+    codes: dict[int, int] = {}
+    since, slowest = None, 0.0
+    while len(codes) < len(children):
+        for pid in children:
+            if pid not in codes:
+                done, status = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+                    since = since or (time.monotonic() if codes[pid] else None)
+                    slowest = time.monotonic() - since if since else 0.0
+        if since and time.monotonic() > since + PATIENCE:
+            for pid in children:
+                if pid not in codes:
+                    os.kill(pid, signal.SIGABRT)
+            since = None
+        time.sleep(0.01)
+    return [codes[pid] for pid in children], slowest
+
+
+def import_all() -> None:
+    """What PyTorch's wrappers import, so that victims need not."""
+    import torch._dynamo
+    import torch.distributed.fsdp
+    import torch.distributed.tensor  # noqa: F401
 
 
 def die_in_save(call: int | None) -> list[int]:

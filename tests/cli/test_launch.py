@@ -1,0 +1,54 @@
+"""What the processes of one run tell the one that started them."""
+
+import pytest
+
+from llmkit.cli.launch import PLACE, VERDICT, deliver, sign_in
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    def as_rank(rank):
+        monkeypatch.setenv(PLACE, str(tmp_path))
+        monkeypatch.setenv("RANK", str(rank))
+        return tmp_path
+
+    return as_rank
+
+
+def test_without_a_launcher_codes_are_passed_through():
+    assert sign_in()
+    assert [deliver(code) for code in (0, 1, 5, 75)] == [0, 1, 5, 75]
+
+
+@pytest.mark.parametrize("code", [0, 2, 4, 5, 7, 74, 75, 130])
+def test_the_first_process_writes_down_how_the_run_ended_and_is_not_started_anew(code, started):
+    place = started(0)
+    assert sign_in()
+    assert deliver(code) == 0
+    assert (place / VERDICT).read_text() == str(code)
+    assert not sign_in()
+
+
+@pytest.mark.parametrize("code", [1, 70])
+def test_a_lost_process_or_a_bug_may_be_tried_again(code, started):
+    place = started(0)
+    assert deliver(code) == code
+    assert not (place / VERDICT).exists()
+    assert sign_in()
+
+
+def test_another_process_only_reports_what_the_first_may_not_know(started):
+    place = started(1)
+    for code in (0, 75, 130):
+        assert deliver(code) == 0
+    assert not (place / VERDICT).exists()
+    assert deliver(6) == 0
+    assert (place / VERDICT).read_text() == "6"
+    assert deliver(74) == 0
+    assert (place / VERDICT).read_text() == "6"
+
+
+def test_a_batch_that_processes_cannot_share_is_refused_before_any_is_started(llmkit):
+    done = llmkit("pretrain", "gpt-mini", "--devices", "3")
+    assert done.code == 2
+    assert "15 or 18" in done.err

@@ -1,0 +1,53 @@
+"""Where a process stands, and what several of them cannot share."""
+
+import pytest
+
+from llmkit.errors import UsageError
+from llmkit.recipe.load import load_recipe
+from llmkit.training.parallel.place import Place, refuse_uneven
+from llmkit.training.parallel.world import World
+
+
+def test_without_torchrun_a_process_is_alone():
+    assert Place.from_environment({}) == Place(0, 1, 0)
+    assert Place.from_environment({}).is_first
+
+
+def test_the_place_is_what_torchrun_says():
+    place = Place.from_environment({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
+    assert (place.rank, place.size, place.local_rank, place.is_first) == (5, 8, 1, False)
+
+
+@pytest.mark.parametrize(("rank", "size"), [("8", "8"), ("-1", "2"), ("x", "2"), ("0", "")])
+def test_a_place_that_cannot_be_is_refused(rank, size):
+    with pytest.raises(UsageError, match="torchrun"):
+        Place.from_environment({"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": "0"})
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused_with_the_nearest_that_can():
+    recipe = load_recipe("gpt-mini", ["train.batch_size=10"])
+    refuse_uneven(recipe, 5)
+    with pytest.raises(UsageError) as refused:
+        refuse_uneven(recipe, 4)
+    assert "8 or 12" in str(refused.value)
+    with pytest.raises(UsageError) as refused:
+        refuse_uneven(recipe, 16)
+    assert "train.batch_size=16;" in str(refused.value)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("n", [0, 1, 7, 64])
+def test_the_shares_of_all_processes_are_everything_once_and_in_order(size, n):
+    shares = [World(Place(rank, size)).share(n) for rank in range(size)]
+    assert [i for start, stop in shares for i in range(start, stop)] == list(range(n))
+    assert max(stop - start for start, stop in shares) - min(stop - start for start, stop in shares) <= 1
+
+
+def test_alone_nothing_is_changed_by_asking_all():
+    world = World()
+    assert world.sums([1.5, 2.0]) == [1.5, 2.0]
+    assert world.largest(7) == 7
+    assert world.exchange({"a": 1}) == [{"a": 1}]
+    assert world.first(lambda: 3) == 3
+    with pytest.raises(UsageError), world.together():
+        raise UsageError("no")
