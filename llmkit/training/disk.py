@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from llmkit.checkpoint.files import free_bytes
@@ -28,11 +29,21 @@ def refuse_full_disk(where: Path, checkpoint: int, train: TrainSettings, *, step
     need = space_needed(checkpoint + SMALL_FILES, count)
     if need > free:
         how_many = "a checkpoint needs" if count == 1 else f"{count} checkpoints at a time need"
-        fewer = "" if count == 1 else "lower train.keep, "
+        keep = _fitting_keep(checkpoint, train, free, step, kept)
+        fix = f"add --set train.keep={keep}" if keep else "free some space"
         raise StorageError(
             f"no room for what the run saves: {how_many} {size(need)} in {where}, {size(free)} are free",
-            f"free some space, {fewer}or choose another --store",
+            f"{fix}, or choose another --store",
         )
+
+
+def _fitting_keep(checkpoint: int, train: TrainSettings, free: int, step: int, kept: int) -> int:
+    """The most checkpoints that could be kept; 0 when not even one beside the one being written finds room."""
+    for keep in range(train.keep - 1, 0, -1):
+        count = max(1, most_at_once(replace(train, keep=keep), step, kept) - kept)
+        if space_needed(checkpoint + SMALL_FILES, count) <= free:
+            return keep
+    return 0
 
 
 def most_at_once(train: TrainSettings, step: int = 0, kept: int = 0) -> int:
