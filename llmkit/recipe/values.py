@@ -41,6 +41,8 @@ def flag_node(text: str) -> Node:
 def check_value(node: Node, spec: Spec, *, from_flag: bool) -> Any:
     """The value for `spec`, with its exact type; raises Wrong. From a flag, text needs no quotes."""
     if spec.many != "no" and isinstance(node.value, list):
+        if not node.value and spec.default in ((), []):
+            return spec.default  # "as usual", as the recipe beside a checkpoint says it
         if not node.value and not spec.optional:
             raise Wrong("type", "is an empty list", "name at least one")
         return [_item(item, spec, from_flag=from_flag) for item in node.value]

@@ -36,23 +36,24 @@ def filled_mask(
 ) -> Callable[[Any, int], tuple[str, str] | None]:
     """A function (model, step) -> (sentence with a hole, the model's first guesses).
 
-    The sentence is `prompt` if it has a mask token in it, else a sentence of `corpus` with a random token hidden.
+    The sentence is `prompt` if it has a mask token in it, else a sentence of `corpus` with a random token hidden, cut
+    to what the model can read. A longer prompt gives no sample.
     """
     mask_token = tokenizer.token(tokenizer.mask_id) if tokenizer.mask_id is not None else "[MASK]"
 
-    def choose(step: int) -> tuple[list[int], int, str] | None:
+    def choose(step: int, room: int) -> tuple[list[int], int, str] | None:
         if prompt and mask_token in prompt:
             ids = tokenizer.encode(prompt)
-            return (ids, ids.index(tokenizer.mask_id), "") if tokenizer.mask_id in ids else None
+            return (ids, ids.index(tokenizer.mask_id), "") if tokenizer.mask_id in ids and len(ids) <= room else None
         rng = generator(seed, Purpose.SAMPLE, step)
-        sentence = corpus.sentence(int(rng.integers(corpus.n_sentences)))[:MOST_CONTEXT]
+        sentence = corpus.sentence(int(rng.integers(corpus.n_sentences)))[: min(MOST_CONTEXT, room)]
         ids = [int(i) for i in sentence]
         at = int(rng.integers(len(ids)))
         truth, ids[at] = ids[at], int(tokenizer.mask_id or 0)
         return ids, at, tokenizer.decode([truth]).strip()
 
     def fill(model: Any, step: int) -> tuple[str, str] | None:
-        chosen = choose(step)
+        chosen = choose(step, model.config.max_seq_len - 2)
         if chosen is None:
             return None
         ids, at, truth = chosen

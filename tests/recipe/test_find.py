@@ -53,7 +53,7 @@ def test_a_mistyped_name_is_told_the_nearest_built_in_and_the_nearest_file():
 
 
 def test_a_part_of_a_name_is_offered_the_recipes_that_have_it():
-    assert guesses("mini") == ["bert-mini", "gpt-mini", "llama-mini"]
+    assert guesses("mini") == [name for name in builtin_names() if "mini" in name][:3]
     assert guesses("shakespeare") == ["shakespeare-char"]
 
 

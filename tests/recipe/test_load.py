@@ -363,10 +363,23 @@ def test_a_key_that_the_objective_does_not_read_is_refused_where_it_stands(probl
 
 def test_a_flag_for_a_key_that_the_objective_does_not_read_is_refused(problems_of, tiny):
     error = problems_of(tiny, "objective.long_share=0.15")
-    assert "only masked reads it, and objective.name is causal" in error.message
+    assert "only masked, replaced_token, distillation read it, and objective.name is causal" in error.message
     assert "--set objective.long_share=0.15" in error.message
 
 
 def test_what_every_objective_reads_is_taken_and_defaults_are_silent(tiny):
     assert parse_recipe(tiny, "tiny.yaml", ["objective.label_smoothing=0.1"]).objective.label_smoothing == 0.1
     assert parse_recipe(tiny, "tiny.yaml").objective.mask_rate is None
+
+
+def test_an_empty_list_is_taken_where_it_is_what_a_recipe_says_by_itself(tmp_path):
+    from llmkit.recipe import load_recipe
+    from llmkit.recipe.load import parse_recipe
+    from llmkit.recipe.resolved import to_yaml
+
+    path = tmp_path / "my.yaml"
+    path.write_text(
+        "name: my\nmodel: {family: funnel, d_model: 16, n_layers: 2, n_heads: 2}\nobjective: {name: replaced_token}\n"
+    )
+    recipe = load_recipe(str(path))
+    assert parse_recipe(to_yaml(recipe), "again") == recipe
