@@ -14,9 +14,8 @@ from typing import Any
 
 from llmkit.checkpoint.config_json import read_model_config
 from llmkit.checkpoint.hf_layout import read_model
-from llmkit.data.sources import STORIES, open_source
+from llmkit.data.parallel import PairPart
 from llmkit.data.split import Part
-from llmkit.data.text_in import STDIN
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import family_of, load_family
 from llmkit.recipe.parameters import count_parameters
@@ -193,21 +192,21 @@ def _pretrain_sizes(recipe: Recipe, store: Path) -> tuple[ModelConfig, float | N
 def _sample(recipe: Recipe) -> tuple[str, float | None]:
     """The beginning of the training text, and about how many bytes all of it has. Stdin is left alone."""
     d = recipe.data
-    source = open_source(d.train, field=d.field, stories=d.stories, seed=d.seed)
-    if STDIN in source.files:
+    named = [n for given in (d.train, d.target) if given for n in ([given] if isinstance(given, str) else given)]
+    if "-" in named:
         return "", None
+    text = named_texts(recipe)[0]
+    # A part of running text begins after all of it was read, to find where it ends.
+    whole = text.source if isinstance(text, Part | PairPart) else text
     parts: list[str] = []
     size = 0
-    documents: Iterable[str] = source.documents()
+    documents: Iterable[str] = whole.documents()
     for document in islice(documents, 2000):
         parts.append(document)
         size += len(document)
         if size > SAMPLE_CHARS:
             break
-    text = "".join(parts)
-    if d.train == STORIES:
-        return text, len(text.encode()) / max(1, len(parts)) * d.stories
-    return text, source.n_bytes()
+    return "".join(parts), float(text.about_bytes())
 
 
 def _finetune_sizes(recipe: Recipe, store: Path) -> tuple[ModelConfig, float | None]:
