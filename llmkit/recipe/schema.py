@@ -129,7 +129,7 @@ class ObjectiveSettings:
         0.0,
         low=0,
         high=1,
-        only=("masked", "replaced_token", "distillation"),
+        only=("masked", "replaced_token", "distillation", "span_corruption"),
     )
     mean_span: float = key("mean length of a hidden run, in tokens", 3.0, low=1, high=1000, only=SPANS)
     permute_sentences: bool = key("also shuffle the sentences", True, only=("denoising",))
@@ -223,6 +223,10 @@ class TrainSettings:
         "number format of the matrix products; auto: bfloat16 where the hardware multiplies it, else float32",
         "float32",
         choices=("float32", "bfloat16", "auto"),
+    )
+    compile: bool = key(
+        "compile the blocks (torch.compile): the first step waits half a minute to minutes; pays on a GPU in long runs",
+        False,
     )
     seed: int = key("seed of the weights, the order of the data and every other draw", 0, low=0, high=2**63 - 1)
     log_every: int = key("steps between two lines of the log", 10, low=1, high=10**10)

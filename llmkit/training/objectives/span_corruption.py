@@ -13,6 +13,7 @@ examples are equally long on both sides and nothing is padding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,8 +25,10 @@ from llmkit.training.objectives.answering import Answering, Pick, in_a_row
 from llmkit.training.objectives.answers import Example, Ids
 from llmkit.training.objectives.given import Given
 from llmkit.training.objectives.glimpse import Mark
-from llmkit.training.objectives.objective import Measured
+from llmkit.training.objectives.objective import Measured, Objective
+from llmkit.training.objectives.staged import Staged
 from llmkit.training.order import ShuffledOrder
+from llmkit.training.schedule import first_long_step
 from llmkit.training.seeds import Purpose
 
 
@@ -147,6 +150,13 @@ def with_sentinels(
     return source[~is_hidden | begins], np.append(target, sentinels[len(at)])
 
 
-def make(given: Given) -> SpanCorruption:
-    """The objective as the recipe has it."""
-    return SpanCorruption(given)
+def make(given: Given) -> Objective:
+    """The objective as the recipe has it: in two stages when its last steps have longer examples."""
+    t, longest = given.train, given.config.max_seq_len
+    short, switch = SpanCorruption(given), first_long_step(t.steps, given.objective.long_share)
+    if switch == t.steps or longest <= t.seq_len:
+        return short
+    size = max(1, t.batch_size * t.seq_len // longest)
+    later = SpanCorruption(replace(given, train=replace(t, seq_len=longest, batch_size=size)))
+    first = switch * t.accumulate * t.batch_size
+    return Staged(short, later, switch=first, batch_size=t.batch_size, later_batch_size=size)

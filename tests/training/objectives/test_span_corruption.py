@@ -135,3 +135,15 @@ def test_a_hole_is_restored_when_all_of_its_content_is_right_and_in_its_place(ma
     for said, right in [(truth, 2), (truth[:-1], 2), (swapped, 0), (shorter, 1), (given_up, 1), ([], 0), ([7, 7], 0)]:
         hits, holes = objective.judge([example], [said])["spans_restored"]
         assert (float(hits), holes) == (right, 2), said
+
+
+def test_long_examples_come_last_and_are_the_ones_that_scores_are_of(make_given):
+    given = make_given("span_corruption", objective={"long_share": 0.25}, seq_len=16, batch_size=8, steps=12)
+    objective = make_objective(given)
+    widths = []
+    for step in range(12):
+        picks = objective.picks(8 * step, 8)
+        widths.append(tuple(objective.collate(picks, rngs(len(picks.index))).input_ids.shape))
+    assert widths == [(8, 16)] * 9 + [(2, 64)] * 3
+    picks = objective.held_out()[0]
+    assert objective.collate(picks, rngs(len(picks.index))).input_ids.shape[1] == 64
