@@ -80,6 +80,7 @@ def _masked_heads(settings: ObjectiveSettings) -> tuple[str, ...]:
 
 _FILL = 'llmkit predict fill-mask "Some words and a [MASK]."'
 _WRITE = 'llmkit generate --prompt "..."'
+_TURN = 'llmkit generate --temperature 0 --prompt "..."'
 _ENCODERS, _DECODERS, _BOTH = (Kind.ENCODER,), (Kind.DECODER,), (Kind.ENCODER_DECODER,)
 
 TASKS: dict[str, Task] = {
@@ -193,7 +194,7 @@ TASKS: dict[str, Task] = {
             form=Form.SENTENCES,
             special=SENTINELS,
             examples=("t5", "switch_transformers"),
-            next='llmkit generate --prompt "Some words and a <extra_id_0> here."',
+            next='llmkit generate --temperature 0 --prompt "Some words and a <extra_id_0> here."',
         ),
         Task(
             name="denoising",
@@ -205,7 +206,7 @@ TASKS: dict[str, Task] = {
             special=("[MASK]",),
             rate=0.3,
             examples=("bart",),
-            next='llmkit generate --prompt "Some words and a [MASK] here."',
+            next='llmkit generate --temperature 0 --prompt "Some words and[MASK] here."',
         ),
         Task(
             name="gap_sentences",
@@ -217,7 +218,7 @@ TASKS: dict[str, Task] = {
             special=("[MASK]",),
             rate=0.3,
             examples=("pegasus",),
-            next=_WRITE,
+            next='llmkit generate --temperature 0 --prompt "A sentence.[MASK] Another."',
         ),
         Task(
             name="future_ngram",
@@ -228,7 +229,7 @@ TASKS: dict[str, Task] = {
             form=Form.SENTENCES,
             special=("[MASK]",),
             examples=("prophetnet",),
-            next=_WRITE,
+            next='llmkit generate --temperature 0 --prompt "Some [MASK] [MASK] [MASK] here."',
         ),
         Task(
             name="seq2seq",
@@ -238,7 +239,7 @@ TASKS: dict[str, Task] = {
             heads=_always("seq2seq"),
             form=Form.PAIRS,
             examples=("marian", "t5", "bart"),
-            next=_WRITE,
+            next=_TURN,
         ),
         Task(
             name="classify",
