@@ -18,11 +18,11 @@ _llmkit_at() {
         ;;
     'pretrain')
         children='' arguments='pretrain:0+'
-        options='-h --help --set --size --run --store --dry-run --preview --allow-change --device --sweep --plot --svg --x --y --json --quiet -q' takes=' --set --size --run --store --preview --allow-change --device --sweep --svg --x --y '
+        options='-h --help --set --size --run --store --dry-run --auto-batch --preview --allow-change --device --devices --sweep --plot --svg --x --y --json --quiet -q' takes=' --set --size --run --store --preview --allow-change --device --devices --sweep --svg --x --y '
         ;;
     'finetune')
         children='' arguments='finetune:0+'
-        options='-h --help --set --model -m --test --run --store --dry-run --allow-change --device --sweep --plot --svg --x --y --json --quiet -q' takes=' --set --model -m --test --run --store --allow-change --device --sweep --svg --x --y '
+        options='-h --help --set --model -m --test --run --store --dry-run --auto-batch --allow-change --device --sweep --plot --svg --x --y --json --quiet -q' takes=' --set --model -m --test --run --store --allow-change --device --sweep --svg --x --y '
         ;;
     'generate')
         children='' arguments=''

@@ -51,6 +51,7 @@ set -g __llmkit_takes \
     'pretrain --preview' \
     'pretrain --allow-change' \
     'pretrain --device' \
+    'pretrain --devices' \
     'pretrain --sweep' \
     'pretrain --svg' \
     'pretrain --x' \
@@ -271,9 +272,11 @@ complete -c llmkit -n '__llmkit_at "pretrain"' -l size -r -f -d 'mini, small, ba
 complete -c llmkit -n '__llmkit_at "pretrain"' -l run -r -f -d 'Name of the run in the store [default: the recipe\'s].'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l dry-run -d 'Show parameters, memory, disk and time, train nothing.'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l auto-batch -d 'Cut each step into the largest batches that fit into memory.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l preview -r -f -d 'Show the first N examples before and after corruption, train nothing.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l allow-change -r -f -k -a '(__llmkit_words recipe-key-names)' -d 'Go on although this recipe key changed; repeatable.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps [default: the recipe\'s train.device].'
+complete -c llmkit -n '__llmkit_at "pretrain"' -l devices -r -f -d 'Processes on this machine, one per GPU [default: 1].'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l sweep -r -f -d 'Train once for each value, then compare; several make a grid.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l plot -d 'Draw the curves of runs, also going ones; RECIPE is then a run or a file.'
 complete -c llmkit -n '__llmkit_at "pretrain"' -l svg -r -F -d 'With --plot: write the picture to this file.'
@@ -291,6 +294,7 @@ complete -c llmkit -n '__llmkit_at "finetune"' -l test -r -F -d 'A further table
 complete -c llmkit -n '__llmkit_at "finetune"' -l run -r -f -d 'Name of the run in the store [default: the recipe\'s].'
 complete -c llmkit -n '__llmkit_at "finetune"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
 complete -c llmkit -n '__llmkit_at "finetune"' -l dry-run -d 'Show parameters, memory, disk and time, train nothing.'
+complete -c llmkit -n '__llmkit_at "finetune"' -l auto-batch -d 'Cut each step into the largest batches that fit into memory.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l allow-change -r -f -k -a '(__llmkit_words recipe-key-names)' -d 'Go on although this recipe key changed; repeatable.'
 complete -c llmkit -n '__llmkit_at "finetune"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps [default: the recipe\'s train.device].'
 complete -c llmkit -n '__llmkit_at "finetune"' -l sweep -r -f -d 'Train once for each value, then compare; several make a grid.'

@@ -22,7 +22,7 @@ HOSTILE = [
     "my recipe.yaml",
     "$(touch pwned).yaml",
     "it's.yaml",
-    'a"b.yaml',
+    'y"b.yaml',
     "star*.yaml",
     "back`tick.yaml",
     "-dash.yaml",
@@ -226,7 +226,7 @@ TYPED = {
     "llmkit pretrain my": ["llmkit", "pretrain", "my recipe.yaml"],
     "llmkit pretrain it": ["llmkit", "pretrain", "it's.yaml"],
     "llmkit pretrain \\$": ["llmkit", "pretrain", "$(touch pwned).yaml"],
-    "llmkit pretrain a": ["llmkit", "pretrain", 'a"b.yaml'],
+    "llmkit pretrain y": ["llmkit", "pretrain", 'y"b.yaml'],
     "llmkit pretrain star": ["llmkit", "pretrain", "star*.yaml"],
     "llmkit pretrain back": ["llmkit", "pretrain", "back`tick.yaml"],
 }
