@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ def mixed_precision(model: nn.Module, device: torch.device, dtype: torch.dtype) 
     layers = [m for m in model.modules() if isinstance(m, AttentionPart)] if device.type == "cpu" else []
     before = [layer.kernel for layer in layers]
     for layer, kernel in zip(layers, before, strict=True):
-        layer.kernel = on_processor(kernel)
+        layer.kernel = on_processor(kernel)  # type: ignore[arg-type]  # functions are hashable
     try:
         with torch.autocast(device.type, dtype):
             yield
@@ -39,9 +40,10 @@ def mixed_precision(model: nn.Module, device: torch.device, dtype: torch.dtype) 
             layer.kernel = kernel
 
 
+@lru_cache(maxsize=8)  # one function for one kernel: a compiled block is compiled anew for another
 def on_processor(kernel: Kernel) -> Kernel:
     """The fused kernel as is fast in mixed precision on a processor; any other kernel in float32."""
-    exact = in_float32(kernel)
+    exact = in_float32(kernel)  # type: ignore[arg-type]
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, *, scale: float, dropout: float) -> Tensor:
         fits = q.shape[:-1].numel() * k.shape[-2] <= MOST_WEIGHTS
@@ -50,6 +52,7 @@ def on_processor(kernel: Kernel) -> Kernel:
     return attend if kernel is fused_attention else exact
 
 
+@lru_cache(maxsize=8)
 def in_float32(kernel: Kernel) -> Kernel:
     """The same attention kernel, computing in float32 whatever it is given."""
 

@@ -169,6 +169,11 @@ def train(
             warn_of_other_versions(resumption, spread, emit)
         for remark in getattr(objective, "remarks", ()):
             emit(Warned(done, remark))
+        if recipe.train.compile:
+            from llmkit.training.compiling import compile_blocks
+
+            for remark in compile_blocks(model, device):
+                emit(Warned(done, remark))
         trainer = Trainer(
             model,
             objective,

@@ -54,11 +54,11 @@ class _ChunkedNats(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, learns: bool
     ) -> Tensor:
-        # Gradients of the parameters' own type: over chunks, bfloat16 would lose the small ones.
-        wanted = zip((x, weight, bias), ctx.needs_input_grad, strict=False)
-        grad_x, grad_weight, grad_bias = (
-            torch.zeros_like(t) if t is not None and learns and wants else None for t, wants in wanted
-        )
+        wants = [
+            t is not None and learns and wanted
+            for t, wanted in zip((x, weight, bias), ctx.needs_input_grad[:3], strict=True)
+        ]
+        found: list[Tensor | None] = [torch.empty_like(x) if wants[0] else None, None, None]
         device = x.device.type
         if torch.is_autocast_enabled(device):
             x, weight = (t.to(torch.get_autocast_dtype(device)) for t in (x, weight))
@@ -66,14 +66,14 @@ class _ChunkedNats(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             for part in _chunks(x.shape[0], weight.shape[0], device):
                 grad = _scores_to_gradient(product(x[part], weight, bias), targets[part], smoothing, nats)
-                if grad_bias is not None:
-                    grad_bias += grad.sum(0)
+                if wants[2]:
+                    found[2] = _plus(found[2], grad.sum(0))
                 grad = grad.to(x.dtype)
-                if grad_x is not None:
-                    grad_x[part] = product(grad, weight.t())
-                if grad_weight is not None:
-                    grad_weight += product(grad.t(), x[part].t())
-        ctx.save_for_backward(grad_x, grad_weight, grad_bias)
+                if found[0] is not None:
+                    found[0][part] = product(grad, weight.t())
+                if wants[1]:
+                    found[1] = _plus(found[1], product(grad.t(), x[part].t()))
+        ctx.save_for_backward(*found)
         return nats
 
     @staticmethod
@@ -81,6 +81,11 @@ class _ChunkedNats(torch.autograd.Function):
         # In place, as a copy of the weight's gradient would be among the largest tensors of the step.
         x, weight, bias = (t if t is None else t.mul_(grads[0]) for t in ctx.saved_tensors)
         return x, weight, bias, None, None, None
+
+
+def _plus(total: Tensor | None, more: Tensor) -> Tensor:
+    """The sum in float32, in which many chunks lose no small gradients; `total` is changed."""
+    return more.float() if total is None else total.add_(more)
 
 
 def _chunks(rows: int, vocab: int, device: str) -> list[slice]:
@@ -102,4 +107,6 @@ def _scores_to_gradient(scores: Tensor, targets: Tensor, smoothing: float, nats:
     grad.scatter_add_(1, column, grad.new_full((), smoothing - 1.0).expand(column.shape))
     if smoothing:
         grad -= smoothing / grad.shape[-1]
-    return grad.masked_fill_(~counts[:, None], 0.0)
+    if grad.device.type != "cpu" or not counts.all():  # elsewhere, asking would wait for the device
+        grad.masked_fill_(~counts[:, None], 0.0)
+    return grad
