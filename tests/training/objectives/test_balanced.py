@@ -47,7 +47,7 @@ def test_the_parts_are_those_of_transformers_mixtral():
     found = wanted.loss(model, batch)
     for hook in hooks:
         hook.remove()
-    theirs = transformers.load_balancing_loss_func(tuple(x.flatten(0, 1) for x in logits), 4, 2)
+    theirs = sum(transformers.load_balancing_loss_func((x.flatten(0, 1),), 4, 2) for x in logits) / len(logits)
     torch.testing.assert_close(found.sums["balance"] / batch.counts["balance"], 0.5 * theirs)
     z = torch.cat([x.logsumexp(-1) for x in logits]).square().mean()
     torch.testing.assert_close(found.sums["z"] / batch.counts["z"], 0.25 * z)
@@ -96,7 +96,8 @@ def test_two_stacks_are_balanced_apart_and_within_each_text_as_transformers_swit
     balance = z = 0.0
     for seen in logits.values():
         together = torch.cat(seen, 1)
-        balance += switch.load_balancing_loss_func(torch.softmax(together, -1), together.argmax(-1))
+        layers = [switch.load_balancing_loss_func(torch.softmax(x, -1), x.argmax(-1)) for x in seen]
+        balance += sum(layers) / len(layers)
         z += switch.router_z_loss_func(together)
     torch.testing.assert_close(found.sums["balance"] / 3, balance)
     torch.testing.assert_close(found.sums["z"] / 3, z)
@@ -123,14 +124,14 @@ def test_two_micro_batches_weigh_as_many_examples_as_they_have(settings):
 
 
 def busiest(weight, settings):
-    """The share of its busiest expert after a short training that began with a router that likes only one."""
+    """The share of its busiest expert after a short training that began with routers that like only one, each another:
+    of all layers' choices together, each expert had its part."""
     wanted, model = objective(weight), mixtral()
     with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, Router):
-                module.linear.weight.zero_()
-                module.linear.weight[0] = 1.0
-    s = settings(steps=100, accumulate=1, seq_len=16, save_every=0, eval_every=0)
+        for layer, module in enumerate(m for m in model.modules() if isinstance(m, Router)):
+            module.linear.weight.zero_()
+            module.linear.weight[layer] = 1.0
+    s = settings(steps=70, accumulate=1, seq_len=16, save_every=0, eval_every=0)
     before = evaluate(objective(1.0), model.eval())["busiest_expert"]
     Trainer(model, wanted, make_optimizer(Learner(model, wanted), s), s).run()
     after = evaluate(objective(1.0), model.eval())["busiest_expert"]
@@ -140,8 +141,8 @@ def busiest(weight, settings):
 def test_balancing_spreads_tokens_over_experts(settings):
     before, after = busiest(1.0, settings)
     assert before == pytest.approx(0.5, abs=0.02), "each token chooses two; that is all of them"
-    assert after < 0.29
-    assert busiest(0.0, settings)[1] > after + 0.02
+    assert after < 0.28
+    assert busiest(0.0, settings)[1] > after + 0.05
 
 
 def given(family, objective, **config):
