@@ -17,8 +17,8 @@ from llmkit.nn.heads import LMHead
 from llmkit.nn.linear import product
 from llmkit.training.objectives.objective import NO_TARGET
 
-# Fewer scores than this are cheaper all at once.
-LEAST_SCORES = 2**20
+# Up to here the whole matrix is as fast or faster (measured: by up to 15 % in bfloat16), and memory enough for it.
+LEAST_SCORES = 2**22
 # Scores of one chunk: as many as a processor's caches bear; an accelerator wants large products.
 CHUNK_SCORES = {"cpu": 2**22, "cuda": 2**26}
 _ROW_STEP = 64
