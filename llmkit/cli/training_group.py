@@ -42,7 +42,9 @@ def carry_out_together(
         from llmkit.training.device import choose_device
         from llmkit.training.parallel.world import join
 
-        world = join(place, choose_device(recipe.train.device, place))
+        device = choose_device(recipe.train.device, place)
+        # In a thread, as a signal is not heard while native code waits for processes that may never come.
+        world = stop.begin(lambda: join(place, device)).result()
         with world.guard(), contextlib.ExitStack() as held:
             with world.together():
                 if world.is_first:

@@ -94,7 +94,7 @@ class Ranks:
                 continue
             kills += 1
             others = [code for r, code in enumerate(codes) if r != rank]
-            if codes[rank] != -signal.SIGKILL or any(code not in (0, 1) for code in others):
+            if codes[rank] != -signal.SIGKILL or any(code not in (0, 1, 75, 143, -15) for code in others):
                 return f"{kind}, attempt {attempt} ended with {codes}: {said(store)}"
             self.report.kills += 1
             self.report.kills_in_save += "call" in fate
@@ -185,7 +185,7 @@ def fork(
 def wait(children: list[int]) -> tuple[list[int], float]:
     """Exit codes, and the seconds from the first end that was not well to the last.
 
-    Who outlives the first by too much is ended: code -6.
+    As torchrun does, the others are asked to end then. Who does not in time is ended: code -6.
     """
     codes: dict[int, int] = {}
     since, slowest = None, 0.0
@@ -195,7 +195,10 @@ def wait(children: list[int]) -> tuple[list[int], float]:
                 done, status = os.waitpid(pid, os.WNOHANG)
                 if done:
                     codes[pid] = os.waitstatus_to_exitcode(status)
-                    since = since or (time.monotonic() if codes[pid] else None)
+                    if codes[pid] and since is None:
+                        since = time.monotonic()
+                        for other in set(children) - codes.keys():
+                            os.kill(other, signal.SIGTERM)
                     slowest = time.monotonic() - since if since else 0.0
         if since and time.monotonic() > since + PATIENCE:
             for pid in children:
