@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from llmkit.checkpoint.store import RunDirectory
+from llmkit.errors import UsageError
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import load_family
 from llmkit.recipe.schema import Recipe
@@ -78,6 +79,7 @@ def pretrain(
     Raises what Trainer.run raises, and InputRefused when the text is not the one the run began with.
     """
     assert recipe.model is not None, "a recipe for pre-training has a model section"
+    refuse_to_spread(recipe, world)
     digests = prepared.digest | teacher_digest(recipe, run.path.parent)
     if resumption is not None:
         check_digests(resumption, digests, allow)
@@ -206,6 +208,13 @@ def set_up(recipe: Recipe, place: Place | None = None) -> torch.device:
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     return choose_device(recipe.train.device, place)
+
+
+def refuse_to_spread(recipe: Recipe, world: World) -> None:
+    """Raise UsageError for an objective that trains on one device only, and more."""
+    name = recipe.objective.name
+    if world.size > 1 and TASKS[name].alone:
+        raise UsageError(f"objective.name is {name}, which trains on one device; {world.size} were given")
 
 
 def model_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
