@@ -91,7 +91,7 @@ class DataSettings:
     )
     stories: int = key("how many stories to write when data is stories", 20_000, low=1, high=10**9)
     seed: int = key("seed of the stories and of the held-out part", 0, low=0, high=2**63 - 1)
-    field: str | None = key("field that holds the text, for JSON lines", None)
+    field: str | None = key("field or column that holds the text, for records", None)
     text: str | None = key("column that holds the text, for tables; null finds it by name", None)
     pair: str | None = key(
         "column that holds a second text, for tasks on pairs; with stories: summary, question or mirror (a made-up "
@@ -225,7 +225,7 @@ class TrainSettings:
         choices=("float32", "bfloat16", "auto"),
     )
     compile: bool = key(
-        "compile the blocks (torch.compile): the first step waits half a minute to minutes; pays on a GPU in long runs",
+        "compile the blocks (torch.compile): the first step waits half a minute to minutes, later ones may be faster",
         False,
     )
     seed: int = key("seed of the weights, the order of the data and every other draw", 0, low=0, high=2**63 - 1)
