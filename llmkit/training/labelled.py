@@ -88,6 +88,9 @@ def prepare_labelled(recipe: Recipe, base: Path, test: str | None, *, say: Say) 
 def read_tables(recipe: Recipe) -> tuple[Table, Table | None]:
     """The training and the validation table."""
     d = recipe.data
+    for name in ("target", "validation_target", "weights"):
+        if getattr(d, name) is not None:
+            raise UsageError(f"data.{name} does nothing here: fine-tuning reads one table", "remove it")
     names = [d.train] if isinstance(d.train, str) else d.train
     if len(names) != 1:
         raise UsageError(f"data.train names {len(names)} tables; fine-tuning reads one", "join them into one file")

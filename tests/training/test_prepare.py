@@ -6,6 +6,7 @@ from llmkit.data.mirror import mirrored
 from llmkit.data.stories import MOODS, story
 from llmkit.errors import InputRefused, UsageError
 from llmkit.recipe.load import parse_recipe
+from llmkit.training.labelled import read_tables
 from llmkit.training.prepare import prepare
 
 FAMILY = {"causal": "gpt2", "control": "ctrl", "seq2seq": "marian", "masked": "bert"}
@@ -117,3 +118,10 @@ def test_it_is_said_what_the_validation_text_shares_and_what_becomes_of_long_tex
     said.clear()
     prepared(tmp_path, "masked", *names, "train.seq_len=4", said=said)
     assert any("sentences are longer than an example of 4 tokens, and cut up" in line for line in said)
+
+
+@pytest.mark.parametrize("key", ["target=x.tsv", "validation_target=x.tsv", "weights=[2]"])
+def test_keys_for_pretraining_are_refused_where_one_table_is_read(key):
+    recipe = parse_recipe("base: null\nobjective: {name: classify}\n", "t.yaml", [f"data.{key}"])
+    with pytest.raises(UsageError, match=r"does nothing here: fine-tuning reads one table"):
+        read_tables(recipe)
