@@ -1,6 +1,9 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +115,25 @@ def test_a_helper_that_cannot_begin_is_an_error():
 def test_what_a_helper_refuses_is_refused_here():
     with pytest.raises(InputRefused, match="not this text"):
         encoding.opened(b"!not this text", 3, "H")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_process_that_is_killed_takes_its_helpers_along(tokenizer, tmp_path):
+    (tmp_path / "t.json").write_bytes(tokenizer.to_json())
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from llmkit.data import encoding\n"
+        "made = encoding._Helper(encoding.Helped(Path(sys.argv[1]).read_bytes(), False, 'H', 1))\n"
+        "assert made.encode(['some words'])\n"
+        "print(made.process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(tmp_path / "t.json")], capture_output=True, timeout=100)
+    helper = Path(f"/proc/{int(out.stdout)}/cmdline")
+    for _ in range(300):
+        # Gone, or dead and not yet collected by whoever inherits orphans here.
+        if not helper.exists() or not helper.read_bytes():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the helper lives on")
