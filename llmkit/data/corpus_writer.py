@@ -68,7 +68,6 @@ class CorpusWriter:
         # In the order of FILES: ids, where documents and sentences start, the first sentence of documents, digests.
         self._held = (array(kind_of_ids(settings.vocab_size)), array("q"), array("q"), array("q"), array("Q"))
         self._content = hashlib.sha256()
-        self._document = None if settings.codes is None else ""
         self._digest = digest_of()
         self._in_document = self._has_tokens = self._again = False
         self.n_tokens = self.n_documents = self.n_sentences = self.n_bytes = self.n_chars = self.n_empty = 0
