@@ -171,7 +171,9 @@ def train(
             warn_of_other_versions(resumption, spread, emit)
         for remark in getattr(objective, "remarks", ()):
             emit(Warned(done, remark))
-        if recipe.train.compile:
+        if recipe.train.compile and spread.is_cut:
+            emit(Warned(done, "train.compile: blocks that are cut up (train.parallel=fsdp) train uncompiled"))
+        elif recipe.train.compile:
             from llmkit.training.compiling import compile_blocks
 
             for remark in compile_blocks(model, device):
