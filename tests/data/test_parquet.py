@@ -91,9 +91,9 @@ def test_without_the_package_it_says_which_one_to_install(table, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_that_of_a_piece_of_one_column_not_of_the_file(tmp_path):
-    rows = 100_000
+    rows = 70_000
     text = [f"document {i} " * 30 + f"{i * i} " * 60 for i in range(rows)]
-    written(tmp_path / "a.parquet", {"text": text, "other": text[::-1]}, row_group_size=rows)
+    written(tmp_path / "a.parquet", {"text": text, "other": text}, row_group_size=rows)
     code = (
         "import re, sys, pyarrow.parquet\n"
         "from llmkit.data.sources import open_source\n"
@@ -106,5 +106,5 @@ def test_memory_is_that_of_a_piece_of_one_column_not_of_the_file(tmp_path):
     names = [str(tmp_path / "a.parquet"), str(small)]
     out = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=True, timeout=120)
     n, grown = map(int, out.stdout.split())
-    assert n == sum(map(len, text)) > 100e6
+    assert n == sum(map(len, text)) > 70e6
     assert grown < 40_000  # kB, of which Arrow's allocator keeps most

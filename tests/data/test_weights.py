@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.data.corpus import TokenCorpus
@@ -18,6 +18,7 @@ def records(path, texts):
     return path
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.floats(0.01, 0.99), st.integers(0, 4))
 def test_of_every_thousand_documents_a_fraction_is_taken_exactly(fraction, block):
     taken = sum(is_taken(block * 1000 + i, fraction) for i in range(1000))
