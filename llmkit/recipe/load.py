@@ -15,8 +15,9 @@ from llmkit.recipe.guess import guess_key
 from llmkit.recipe.keys import REQUIRED, Spec, all_specs, model_settings, section_specs, top_specs
 from llmkit.recipe.problems import MOST_SHOWN, Report, Spot
 from llmkit.recipe.safe_yaml import MAX_BYTES, Node, read_yaml, split_lines
-from llmkit.recipe.scaling import SIZED, parse_size, scale
+from llmkit.recipe.scaling import parse_size, scale
 from llmkit.recipe.schema import SECTIONS, Recipe
+from llmkit.recipe.shaping import SIZED
 from llmkit.recipe.shipped import builtin_dir
 from llmkit.recipe.values import Wrong, check_value, flag_node
 from llmkit.suggest import nearest

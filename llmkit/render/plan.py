@@ -25,7 +25,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         ("model", shape),
         ("parameters", f"{p['parameters']:,}{tables}"),
         ("steps", f"{p['steps']:,} of {p['tokens_per_step']:,} tokens ({_batch(p)}), rate up to {p['lr']:g}"),
-        ("tokens", f"{count(p['tokens'])}, {_per_parameter(p['tokens_per_parameter'])}{_passes(p['epochs'])}"),
+        ("tokens", f"{count(p['tokens'])}, {_per_parameter(p['tokens_per_parameter'])}"),
+        *_passes(p["epochs"]),
         ("work", f"{p['flops']:.2g} floating-point operations{_usual(p['flops'], p['flops_6nd'])}"),
         *_memory(p),
         ("disk", f"{size(p['disk_total'])} at most, {size(p['disk_checkpoint'])} a checkpoint; "
@@ -42,23 +43,19 @@ def _batch(p: Mapping[str, Any]) -> str:
 
 def _per_parameter(share: float) -> str:
     said = f"{share:.2g}" if share < 99.5 else f"{share:,.0f}"
-    if share < ENOUGH / 2:
-        return f"{said} per parameter: a smaller model would learn as much ({ENOUGH} are compute-optimal)"
-    if share > 10 * ENOUGH:
-        return f"{said} per parameter: a larger model would learn more ({ENOUGH} are compute-optimal)"
-    return f"{said} per parameter"
+    return f"{said} per parameter" + (f"; {ENOUGH} make the most of the work" if not 0.5 < share / ENOUGH < 10 else "")
 
 
-def _passes(epochs: float | None) -> str:
+def _passes(epochs: float | None) -> list[tuple[str, str]]:
     if epochs is None:
-        return ""
-    much = f", more than {MOST_PASSES} teach little" if epochs > 1.5 * MOST_PASSES else ""
-    return f"; {epochs:.2g} passes over the data{much}"
+        return []
+    much = f"; more than {MOST_PASSES} teach little" if epochs > 1.5 * MOST_PASSES else ""
+    return [("data", f"{epochs:.2g} passes{much}")]
 
 
 def _usual(flops: float, usual: float) -> str:
     """How far the rule of thumb is from what was counted, if it is."""
-    return f" (6 x parameters x tokens says {usual:.2g})" if not 0.9 < flops / max(1.0, usual) < 1.1 else ""
+    return f"; 6 x parameters x tokens is {usual:.2g}" if not 0.9 < flops / max(1.0, usual) < 1.1 else ""
 
 
 def _memory(p: Mapping[str, Any]) -> list[tuple[str, str]]:

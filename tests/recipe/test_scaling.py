@@ -10,7 +10,8 @@ import torch
 from llmkit.errors import UsageError
 from llmkit.models.registry import family_names, load_family
 from llmkit.recipe.load import load_recipe
-from llmkit.recipe.scaling import RATIO, SIZES, parse_size, scale
+from llmkit.recipe.scaling import SIZES, parse_size, scale
+from llmkit.recipe.shaping import RATIO
 
 TARGETS = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 
