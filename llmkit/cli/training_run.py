@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,9 @@ def carry_out(
     directory = RunDirectory(root / check_name(name or recipe.name))
     if auto_batch and Place.from_environment().size > 1:
         raise UsageError("--auto-batch is for one process", "choose --set train.batch_size=N, which they share")
+    if dry_run or auto_batch:
+        # Else torch tells what its profiler, which counts memory, has not seen.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if dry_run:
         if auto_batch:
             recipe = with_largest_batch(recipe, directory, (lambda line: None) if quiet or as_json else say_plainly)
