@@ -15,6 +15,8 @@ class LlmkitError(Exception):
 
     exit_code = 1
     kind = "failed"
+    # Whether another process of the same run tells the user.
+    is_told = False
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

@@ -193,6 +193,8 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
         import traceback
 
         traceback.print_exception(error)
+    if isinstance(error, LlmkitError) and error.is_told:
+        return error.exit_code
     if isinstance(error, LlmkitError):
         kind, code, message, hint = error.kind, error.exit_code, error.message, error.hint
     elif isinstance(error, typer.Abort):

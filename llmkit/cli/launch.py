@@ -55,7 +55,13 @@ class _Launch:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command += [f"--max-restarts={RESTARTS}", "-m", "llmkit", *arguments]
         each = threads or max(1, _processors() // processes)
-        environment = {"LOGLEVEL": "CRITICAL", "OMP_NUM_THREADS": str(each), **os.environ, PLACE: str(self.place)}
+        environment = {
+            "LOGLEVEL": "CRITICAL",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+            "OMP_NUM_THREADS": str(each),
+            **os.environ,
+            PLACE: str(self.place),
+        }
         before = {number: signal.signal(number, self._pass_on) for number in _PASSED_ON}
         try:
             # Signals of the terminal reach this process alone, or the run would hear each of them twice.

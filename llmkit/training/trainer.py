@@ -196,11 +196,13 @@ class Trainer:
             return
         self.emit(End(step, "diverged", 0.0, {"loss": loss}))
         examples = ", ".join(str(int(i)) for p in picks for i in p.index[:4])
-        raise Diverged(
+        diverged = Diverged(
             f"{what} at step {step + 1}; weights are unchanged since step {step}; first bad value: {where}; "
             f"examples {examples}, ...",
             f"go on with a lower rate: the same command with --set train.lr={s.lr / 4:g} --allow-change train.lr",
         )
+        diverged.is_told = not self.world.is_first
+        raise diverged
 
     def _enter(self, stage: int) -> None:
         """Losses of another kind of examples are neither averaged with these nor a spike beside them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,8 @@ from llmkit.errors import LlmkitError, StorageError
 from llmkit.training.parallel.place import Place
 
 T = TypeVar("T")
+# How long processes wait for one that says nothing; one that is gone is noticed at once.
+PATIENCE = timedelta(minutes=30)
 
 
 class World:
@@ -82,10 +85,14 @@ class Group(World):
 
         self._dist = dist
         with self.guard():
+            store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+            # torchrun keeps one store for all its attempts: addresses that dead processes left there would be tried.
+            store = dist.PrefixStore(f"attempt {place.attempt}", store)
+            more = {"store": store, "rank": rank, "world_size": size, "timeout": PATIENCE}
             if device.type == "cuda":
-                dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
+                dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, **more)
             else:
-                dist.init_process_group("gloo")
+                dist.init_process_group("gloo", **more)
 
     def gather(self, numbers: Sequence[float]) -> list[list[float]]:
         """See World."""
@@ -137,12 +144,14 @@ class Group(World):
         mine = None if found is None else [type(found).__name__, found.message, found.hint]
         told = self.exchange(mine)
         if found is not None and self.is_first:
-            raise found
+            raise found  # as it is, with its cause
         for rank, theirs in enumerate(told):
             if theirs is not None:
                 name, message, hint = theirs
-                kind = getattr(errors, name, LlmkitError)
-                raise kind(message if rank == 0 else f"process {rank}: {message}", hint)
+                kind: type[LlmkitError] = getattr(errors, name, LlmkitError)
+                echo = kind(message if rank == 0 else f"process {rank}: {message}", hint)
+                echo.is_told = not self.is_first
+                raise echo
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:

@@ -51,3 +51,9 @@ def test_alone_nothing_is_changed_by_asking_all():
     assert world.first(lambda: 3) == 3
     with pytest.raises(UsageError), world.together():
         raise UsageError("no")
+
+
+def test_attempts_are_told_apart_where_they_share_a_store():
+    here = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RESTART_COUNT": "2"}
+    assert Place.from_environment({**here, "LOCAL_WORLD_SIZE": "2"}).attempt == 2
+    assert Place.from_environment({**here, "LOCAL_WORLD_SIZE": "1"}).attempt == 0
