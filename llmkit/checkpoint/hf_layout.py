@@ -208,6 +208,18 @@ def write_model(
         copy_tokenizer(tokenizer, directory)
 
 
+def stored_part(config: ModelConfig, parameters: Mapping[str, Tensor], *, is_first: bool) -> dict[str, Tensor]:
+    """Some of a model's parameters, by our names, as its weights files hold them; the first part has what is extra."""
+    import torch
+
+    from llmkit.models.registry import family_of
+    from llmkit.weights.convert import computed, export_some
+
+    rules = family_of(config).weight_rules(config)
+    extra = {name: value.to(torch.float32) for name, value in computed(rules).items()} if is_first else {}
+    return {**export_some(parameters, rules), **extra}
+
+
 def shard_name(number: int, count: int) -> str:
     """The file of one of several shards, counted from 1."""
     return f"model-{number:05d}-of-{count:05d}.safetensors"

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from llmkit.checkpoint.files import fsync_file
-from llmkit.checkpoint.hf_layout import shard_name, write_index, write_settings
+from llmkit.checkpoint.hf_layout import shard_name, stored_part, write_index, write_settings
 from llmkit.checkpoint.manifest import FileRecord, measure
 from llmkit.checkpoint.state import part_name
 from llmkit.checkpoint.tensors import write_tensors
-from llmkit.models.registry import family_of
 from llmkit.training.parallel.cut import Cut
-from llmkit.weights.convert import computed, export_some
 
 
 @dataclass
@@ -39,7 +37,6 @@ def gather_share(spread: Cut, model: Any, state: Mapping[str, tuple[str | None, 
     state: name -> (the parameter whose rows it has, None when it is whole already, the tensor).
     """
     share = Share()
-    rules = family_of(model.config).weight_rules(model.config)
     named = {name: spread.names[id(p)] for name, p in model.named_parameters()}
     owners = _owners([_n_bytes(spread, own, spread.rows[own]) for own in named.values()], spread.world.size)
     mine = {}
@@ -47,9 +44,7 @@ def gather_share(spread: Cut, model: Any, state: Mapping[str, tuple[str | None, 
         (whole,) = spread.whole([own], [spread.rows[own].to_local()])
         if owner == spread.world.rank:
             mine[name] = whole.cpu()
-    share.weights = export_some(mine, rules)
-    if spread.world.is_first:
-        share.weights |= {name: value.to(torch.float32) for name, value in computed(rules).items()}
+    share.weights = stored_part(model.config, mine, is_first=spread.world.is_first)
     share.shard = _number(owners, spread.world.rank)
 
     owners = _owners([_n_bytes(spread, own, tensor) for own, tensor in state.values()], spread.world.size)
