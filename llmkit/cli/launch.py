@@ -53,7 +53,7 @@ class _Launch:
 
     def run(self, arguments: Sequence[str], processes: int, threads: int) -> int:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command += [f"--max-restarts={RESTARTS}", "-m", "llmkit", *arguments]
+        command += [f"--max-restarts={RESTARTS}", f"--log-dir={self.place}", "-m", "llmkit", *arguments]
         each = threads or max(1, _processors() // processes)
         environment = {
             "LOGLEVEL": "CRITICAL",
@@ -77,7 +77,8 @@ class _Launch:
             time.sleep(0.1)
             if (self.place / VERDICT).exists():
                 since = since or time.monotonic()
-                if time.monotonic() > since + GRACE:
+                # Once all have ended torchrun has nothing left to do, but takes seconds for it.
+                if time.monotonic() > since + GRACE or not any(map(_is_alive, self._numbers())):
                     self._end()
         with contextlib.suppress(OSError, ValueError):
             return int((self.place / VERDICT).read_text())
@@ -106,13 +107,16 @@ class _Launch:
 
     def _end(self) -> None:
         """End everything at once; the last checkpoint stays valid."""
-        for path in self.place.glob("[0-9]*"):
-            number = _read_number(path)
-            if number is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(number, signal.SIGKILL)
+        for number in self._numbers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
         if self.child is not None and self.child.poll() is None:
             self.child.kill()
+
+    def _numbers(self) -> list[int]:
+        """Process numbers of those that signed in."""
+        found = (_read_number(path) for path in self.place.glob("[0-9]*"))
+        return [number for number in found if number is not None]
 
 
 def sign_in() -> bool:
@@ -146,6 +150,19 @@ def _read_number(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def _is_alive(number: int) -> bool:
+    try:
+        with open(f"/proc/{number}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"  # ended, and torchrun has not asked how yet
+    except OSError:
+        pass
+    try:
+        os.kill(number, 0)
+    except OSError:
+        return False
+    return not os.path.isdir("/proc/self")
 
 
 def _processors() -> int:
