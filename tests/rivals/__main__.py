@@ -67,11 +67,11 @@ def main() -> int:
         sides = [side for side in sides if side != ("llmkit", "float32")]
     found = pairs.compare(case, sides, nanogpt=options.nanogpt, threads=options.threads, rounds=options.rounds)
     pairs.report(case, found, options.threads)
-    work, most = pairs.gflop(case), pairs.limit(options.threads)
     if name == "gpt":
+        limits = {dtype: pairs.limit(options.threads, dtype) for dtype in {side.dtype for side in found}}
         for side in found:
-            rate = work / min(pairs.seconds_of(side, options.threads))
-            print(f"{side.name}: {rate:.0f} GFLOP/s, {rate / most:.0%} of the fastest float32 product ({most:.0f})")
+            rate, most = pairs.gflop(case) / min(pairs.seconds_of(side, options.threads)), limits[side.dtype]
+            print(f"{side.name}: {rate:.0f} GFLOP/s, {rate / most:.0%} of the {side.dtype} product ({most:.0f})")
     return 0
 
 

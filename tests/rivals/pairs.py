@@ -98,14 +98,14 @@ def report(case: Case, sides: Sequence[Side], threads: int) -> None:
         )
 
 
-def limit(threads: int) -> float:
-    """GFLOP/s of the fastest float32 matrix product here, 2,048 x 384 by 384 x 1,536, as the linear layers do it."""
+def limit(threads: int, dtype: str) -> float:
+    """GFLOP/s of the matrix product 2,048 x 384 by 384 x 1,536 here, as our linear layers do it: the best of 30."""
     import torch
 
     from llmkit.nn.linear import product
 
     torch.set_num_threads(threads)
-    x, weight = torch.randn(2048, 384), torch.randn(1536, 384)
+    x, weight = torch.randn(2048, 384).to(getattr(torch, dtype)), torch.randn(1536, 384).to(getattr(torch, dtype))
     clock = time.process_time if threads == 1 else time.perf_counter
     times = []
     for _ in range(30):
