@@ -292,3 +292,10 @@ def test_a_dead_reader_of_the_log_does_not_stop_the_run_and_nothing_slow_is_impo
     process.wait(60)
     assert (place / "slow").read_text() == "(0, [])"
     assert (place / "runs" / "tiny" / "step-000006" / "manifest.json").exists()
+
+
+def test_a_recipe_that_asks_for_a_compiler_trains_without_one_and_says_so(pretrain, place, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    done = pretrain("--set", "train.compile=true", "--set", "train.steps=2")
+    assert done.code == 0
+    assert "no C++ compiler (no-such-compiler) is here; the model trains uncompiled" in done.err
