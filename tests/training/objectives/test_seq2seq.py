@@ -29,21 +29,21 @@ def pairs(make_corpus):
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_both_sides_are_cut_to_their_room_and_what_was_cut_is_counted(ends, pairs, make_given):
-    given = make_given("seq2seq", text=pairs([3, 6, 7, 20], ends), validation=pairs([2], ends), seq_len=12)
+    given = make_given("seq2seq", text=pairs([3, 6, 7, 20, 11], ends), validation=pairs([2], ends), seq_len=12)
     objective = make_objective(given)
-    # 11 tokens and the end token on each side: targets of 12, 14 and 40 tokens and a source of 20 are too long.
-    assert objective.remarks == ["4 of 8 sides of pairs are longer than train.seq_len and were cut"]
-    picks = Picks(np.zeros(4, dtype=np.int64), np.arange(4), np.arange(4))
-    found = {int(e.source[0]): e for e in objective.examples(picks, rngs(4))}
+    # 11 tokens and the end token on each side: targets of 12, 14, 40 and 22 tokens and a source of 20 are too long.
+    assert objective.remarks == ["5 of 10 sides of pairs are longer than train.seq_len and were cut"]
+    picks = Picks(np.zeros(5, dtype=np.int64), np.arange(5), np.arange(5))
+    found = {int(e.source[0]): e for e in objective.examples(picks, rngs(5))}
     assert {i: (len(e.source), len(e.target)) for i, e in found.items()} == {
-        10: (3, 6), 11: (6, 11), 12: (7, 11), 13: (11, 11)
+        10: (3, 6), 11: (6, 11), 12: (7, 11), 13: (11, 11), 14: (11, 11)
     }  # fmt: skip
-    batch = objective.collate(picks, rngs(4))
+    batch = objective.collate(picks, rngs(5))
     assert batch.input_ids.shape[1] <= 12
     assert batch.decoder_input_ids.shape[1] <= 12
     ends_of_rows = batch.input_ids.gather(1, batch.attention_mask.sum(1, keepdim=True) - 1)
-    assert ends_of_rows.flatten().tolist() == [END] * 4
-    assert int((batch.input_ids == END).sum()) == 4, "one end each"
+    assert ends_of_rows.flatten().tolist() == [END] * 5
+    assert int((batch.input_ids == END).sum()) == 5, "one end each"
 
 
 def test_nothing_is_said_when_nothing_was_cut(pairs, make_given):
