@@ -13,13 +13,16 @@ from llmkit.nn.linear import Embedding
 class Languages(Embedding):
     """A vector for each language, added where a token is in it (Lample and Conneau 2019); none when nobody says.
 
-    Stands in `Embeddings.added`, which hands it language ids (batch, seq) or None in the place of segments.
+    Stands in `Embeddings.added`, which hands it language ids (batch, seq) or None in the place of segments; an id below
+    0 is a language that nobody says.
     """
 
     limit = sys.maxsize
 
     def forward(self, positions: Tensor, segments: Tensor | None = None) -> Tensor:
-        return self.weight.new_zeros(()) if segments is None else super().forward(segments)
+        if segments is None:
+            return self.weight.new_zeros(())
+        return super().forward(segments.clamp(min=0)) * (segments >= 0)[..., None]
 
 
 class HidePadding(nn.Module):

@@ -3,7 +3,8 @@
 An example is `[CLS] text [SEP] translation [SEP]`. Tokens are hidden on both sides; to guess one, the model may look
 at the other side for the word it translates, so that words of both languages come to lie side by side. Positions
 start anew with the translation, and every token is told its language: by XLM's language vectors, elsewhere by segment
-ids where there are two. A share of the examples may be one side alone.
+ids where there are two. A share of the examples may be one side alone; of half of these the language is not told, as
+who asks later may not say it either.
 """
 
 from __future__ import annotations
@@ -36,10 +37,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TranslatedBatch(MaskedBatch):
-    """A masked batch, with position_ids and languages (batch, seq): 0 for the text, 1 for its translation."""
+    """A masked batch, with position_ids and languages (batch, seq): 0 for the text, 1 for its translation.
+
+    told: the languages as the model is told, -1 where it is not.
+    """
 
     position_ids: Tensor
     languages: Tensor
+    told: Tensor
 
 
 class TwoSides:
@@ -110,29 +115,32 @@ class TranslationMasked(Plain):
         assert texts is not None
         rows: list[tuple[Ids, Ids | None]] = []
         language = np.zeros(len(picks.index), dtype=np.int64)
+        is_told = np.ones(len(picks.index), dtype=np.bool_)
         for row, (i, rng) in enumerate(zip(picks.index, rngs, strict=True)):
-            pair, (alone, side) = texts[int(i)], rng.random(2)
+            pair, (alone, side, secret) = texts[int(i)], rng.random(3)
             if picks.held_out or alone >= self.monolingual:
                 rows.append(pair)
             else:
-                language[row] = side < 0.5
+                language[row], is_told[row] = side < 0.5, secret < 0.5
                 rows.append((pair[language[row]], None))
         frames = framed(rows, self.hiding.tokens, self.seq_len)
         positions, targets = self.hiding(frames.ids, frames.is_text(self.hiding.tokens), rngs)
         counts = {TOKEN: len(targets)}
         positions, targets = rounded(positions, targets)
         languages = np.maximum(frames.segments, language[:, None])
+        told = np.where(is_told[:, None], languages, -1)
         return TranslatedBatch(
             counts=counts,
             n_examples=len(rows),
             n_tokens=int(frames.lengths.sum()),
             input_ids=torch.from_numpy(frames.ids),
             attention_mask=frames.attention_mask(),
-            token_type_ids=torch.from_numpy(languages if self.n_segments > 1 else np.zeros_like(languages)),
+            token_type_ids=torch.from_numpy(told.clip(0, self.n_segments - 1)),
             positions=torch.from_numpy(positions),
             targets=torch.from_numpy(targets),
             position_ids=torch.from_numpy(_places(frames.segments)),
             languages=torch.from_numpy(languages),
+            told=torch.from_numpy(told),
         )
 
     def loss(self, model: Any, batch: TranslatedBatch) -> Loss:
@@ -193,14 +201,15 @@ class TranslationMasked(Plain):
         for row, glimpse in enumerate(glimpses(batch, self.hiding)):
             languages = sorted(set(batch.languages[row, : batch.lengths()[row]].tolist()))
             said = {(0, 1): "both", (0,): "the first", (1,): "the second"}[tuple(languages)]
-            found.append(replace(glimpse, notes={"languages": said}))
+            secret = "" if (batch.told[row] >= 0).all() else ", which is not told"
+            found.append(replace(glimpse, notes={"languages": said + secret}))
         return found
 
     def _encode(self, model: Any, batch: TranslatedBatch, mask: Tensor | None) -> Tensor:
         """Hidden states (batch, seq, d_model) of what `mask` lets see."""
         told: dict[str, Any] = {"position_ids": batch.position_ids}
         if self.has_languages:
-            told["langs"] = batch.languages
+            told["langs"] = batch.told
         hidden: Tensor = model.encode(batch.input_ids, mask, batch.token_type_ids, **told)
         return hidden
 
