@@ -97,7 +97,8 @@ def _causal(model: Model, seq: int) -> Any:
 def _masked(model: Model, seq: int, batch: int) -> Any:
     """The masked objective on random tokens, in documents of 8 sentences that fill an example each."""
     from llmkit.training.objectives.hiding import Hiding, MaskTokens
-    from llmkit.training.objectives.masked import NEXT, Masked, Text
+    from llmkit.training.objectives.masked import Masked, Text
+    from llmkit.training.objectives.masked_batch import NEXT
 
     n_sentences, words = 512, max(1, (seq - 3) // 8)  # [CLS] and two [SEP] stand in each example too
     ordinary = np.arange(model.config.vocab_size, dtype=np.int64)

@@ -24,7 +24,8 @@ from llmkit.training.objectives.apprentice import check_teacher, hidden_width, s
 from llmkit.training.objectives.causal import Causal, CausalBatch
 from llmkit.training.objectives.given import Given
 from llmkit.training.objectives.glimpse import Glimpse
-from llmkit.training.objectives.masked import Masked, MaskedBatch
+from llmkit.training.objectives.masked import Masked
+from llmkit.training.objectives.masked_batch import MaskedBatch, at_targets, encoded
 from llmkit.training.objectives.objective import NO_TARGET, Batch, Loss, Measured, Picks, Plain
 from llmkit.training.objectives.staged import Staged
 
@@ -152,14 +153,14 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 def _hidden(model: Any, batch: Any) -> Tensor:
     """Last hidden states (batch, seq, d_model)."""
     if isinstance(batch, MaskedBatch):
-        return masked.encoded(model, batch)
+        return encoded(model, batch)
     hidden: Tensor = model.encode(batch.input_ids, **batch.sight)
     return hidden
 
 
 def _asked(hidden: Tensor, batch: Any) -> Tensor:
     """(n, d_model) the hidden states where predictions are due."""
-    return masked.at_targets(hidden, batch) if isinstance(batch, MaskedBatch) else hidden.flatten(0, 1)
+    return at_targets(hidden, batch) if isinstance(batch, MaskedBatch) else hidden.flatten(0, 1)
 
 
 def _turned(hidden: Tensor, shown: Tensor, batch: Any) -> Tensor:

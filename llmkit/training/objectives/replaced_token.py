@@ -22,7 +22,8 @@ from llmkit.models.registry import family_of
 from llmkit.training.objectives.given import Given
 from llmkit.training.objectives.glimpse import Glimpse
 from llmkit.training.objectives.hiding import Hiding
-from llmkit.training.objectives.masked import TOKEN, Masked, MaskedBatch, at_targets, encoded, staged
+from llmkit.training.objectives.masked import TOKEN, Masked, staged
+from llmkit.training.objectives.masked_batch import MaskedBatch, at_targets, encoded
 from llmkit.training.objectives.objective import NO_TARGET, Loss, Measured, Picks, Plain
 from llmkit.training.objectives.staged import Staged
 from llmkit.training.seeds import Purpose, generators, uniform

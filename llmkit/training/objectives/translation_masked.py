@@ -11,61 +11,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from llmkit.data.corpus import TokenCorpus
-from llmkit.errors import InputRefused
 from llmkit.training.objectives.frames import Ids, framed
 from llmkit.training.objectives.given import Given
 from llmkit.training.objectives.glimpse import Glimpse
 from llmkit.training.objectives.hiding import Hiding, rounded
-from llmkit.training.objectives.masked import TOKEN, MaskedBatch, at_targets, glimpses, guesses
+from llmkit.training.objectives.masked import TOKEN
+from llmkit.training.objectives.masked_batch import at_targets, glimpses, guesses
 from llmkit.training.objectives.objective import NO_TARGET, Loss, Measured, Picks, Plain, by_length
 from llmkit.training.objectives.token_loss import token_nats
+from llmkit.training.objectives.two_sides import TranslatedBatch, TwoSides, one_side, places
 from llmkit.training.order import BucketedOrder
 from llmkit.training.seeds import Purpose, generators
 
 if TYPE_CHECKING:
     from llmkit.tokenization.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class TranslatedBatch(MaskedBatch):
-    """A masked batch, with position_ids and languages (batch, seq): 0 for the text, 1 for its translation.
-
-    told: the languages as the model is told, -1 where it is not.
-    """
-
-    position_ids: Tensor
-    languages: Tensor
-    told: Tensor
-
-
-class TwoSides:
-    """Documents and their translations, cut to fit into `room` tokens together. end: an id that closes documents."""
-
-    def __init__(self, corpus: TokenCorpus, room: int, end: int | None) -> None:
-        if corpus.target is None:
-            raise InputRefused("the text has no translations beside it", "set data.pair, or data.target to a file")
-        self.sides, self.room, self.end = (corpus, corpus.target), room, end
-        lengths = (np.diff(corpus.document_starts), np.diff(corpus.target.document_starts))
-        self.lengths = np.minimum(lengths[0] + lengths[1], room)
-
-    def __getitem__(self, i: int) -> tuple[Ids, Ids]:
-        a, b = (self._open(side.document(i)) for side in self.sides)
-        if len(a) + len(b) > self.room:
-            kept = min(max(1, self.room * len(a) // (len(a) + len(b))), self.room - 1)
-            return a[:kept], b[: self.room - kept]
-        return a, b
-
-    def _open(self, ids: Ids) -> Ids:
-        return ids[:-1] if self.end is not None and len(ids) > 1 and ids[-1] == self.end else ids
 
 
 class TranslationMasked(Plain):
@@ -138,7 +105,7 @@ class TranslationMasked(Plain):
             token_type_ids=torch.from_numpy(told.clip(0, self.n_segments - 1)),
             positions=torch.from_numpy(positions),
             targets=torch.from_numpy(targets),
-            position_ids=torch.from_numpy(_places(frames.segments)),
+            position_ids=torch.from_numpy(places(frames.segments)),
             languages=torch.from_numpy(languages),
             told=torch.from_numpy(told),
         )
@@ -156,7 +123,7 @@ class TranslationMasked(Plain):
         found = {"masked_loss": (nats, n), "masked_accuracy": (hits, n)}
         side = batch.languages.flatten()[batch.positions]
         for language in (0, 1):
-            rows = at_targets(self._encode(model, batch, _one_side(batch, language)), batch)
+            rows = at_targets(self._encode(model, batch, one_side(batch, language)), batch)
             targets = batch.targets.where(side == language, NO_TARGET)
             nats, hits = guesses(model, rows, targets)
             for name, value in (("alone_loss", nats), ("alone_accuracy", hits)):
@@ -180,7 +147,7 @@ class TranslationMasked(Plain):
         batch = self._one_hole(batch, step).to(next(model.parameters()).device)
         language = int(batch.languages.flatten()[batch.positions[0]])
         decode, told = self.tokenizer.decode, []
-        for mask in (batch.attention_mask, _one_side(batch, language)):
+        for mask in (batch.attention_mask, one_side(batch, language)):
             row = at_targets(self._encode(model, batch, mask), batch)[0]
             best = model.head(row).float().softmax(-1).topk(2)
             pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -222,21 +189,6 @@ class TranslationMasked(Plain):
         ids.view(-1)[position] = self.hiding.tokens.mask
         same = {f.name: getattr(batch, f.name) for f in fields(batch)}
         return TranslatedBatch(**same | {"input_ids": ids, "positions": position, "targets": target})
-
-
-def _places(segments: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(batch, seq) positions, from 0 on in each segment; padding goes on counting."""
-    columns = np.broadcast_to(np.arange(segments.shape[1]), segments.shape)
-    second = np.maximum.accumulate(segments, axis=1)
-    start = np.where(second.any(1), second.argmax(1), 0)[:, None]
-    return columns - start * second
-
-
-def _one_side(batch: TranslatedBatch, language: int) -> Tensor:
-    """(batch, seq) what may be attended when the other language is hidden; the first token always."""
-    mask = (batch.languages == language).long()
-    mask[:, 0] = 1
-    return mask if batch.attention_mask is None else mask * batch.attention_mask
 
 
 def _spelled(tokenizer: Tokenizer, ids: list[int], mask_id: int, mask: str) -> str:

@@ -11,7 +11,8 @@ from llmkit.training.evaluation import evaluate
 from llmkit.training.objectives.given import Vocabulary
 from llmkit.training.objectives.glimpse import Mark
 from llmkit.training.objectives.hiding import LONGEST_WORD, Hiding, WordEdges
-from llmkit.training.objectives.masked import NEXT, ORDER, Masked
+from llmkit.training.objectives.masked import Masked
+from llmkit.training.objectives.masked_batch import NEXT, ORDER
 from llmkit.training.objectives.windows import Text
 from llmkit.training.order import POOL
 

@@ -12,6 +12,7 @@ from llmkit.training.evaluation import evaluate
 from llmkit.training.learner import Learner
 from llmkit.training.objectives.hiding import Hiding
 from llmkit.training.objectives.translation_masked import TranslationMasked
+from llmkit.training.objectives.two_sides import one_side
 from llmkit.training.optim import make_optimizer
 from llmkit.training.trainer import Trainer
 
@@ -156,9 +157,7 @@ def test_alone_nothing_of_the_other_side_is_seen(objective, made):
     second = batch.languages.bool()
     changed[second] = 45
     for language, side in ((0, ~second), (1, second)):
-        from llmkit.training.objectives.translation_masked import _one_side
-
-        mask = _one_side(batch, language)
+        mask = one_side(batch, language)
         other = torch.where(side, batch.input_ids, torch.full_like(batch.input_ids, 45))
         other[:, 0] = batch.input_ids[:, 0]
         before, after = (task._encode(model, replace(batch, input_ids=ids), mask) for ids in (batch.input_ids, other))
