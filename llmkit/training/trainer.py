@@ -312,10 +312,12 @@ class Trainer:
                 self.failed_saves += 1
                 reason = error.message if isinstance(error, StorageError) else (error.strerror or str(error))
                 if last or self.failed_saves >= MOST_FAILED_SAVES or p.step >= self.settings.steps:
-                    raise StorageError(
+                    given_up = StorageError(
                         f"checkpoint at step {p.step} cannot be written: {reason}",
                         f"make room, then run the same command: {self._afterwards()}",
-                    ) from error
+                    )
+                    given_up.is_told = not self.world.is_first
+                    raise given_up from error
                 self.emit(Warned(p.step, f"checkpoint not written, the run goes on: {reason}"))
                 return
         self.failed_saves, self.saved_step = 0, p.step

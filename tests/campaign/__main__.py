@@ -21,6 +21,7 @@ WHAT = {
     "signals": "C5: TERM, INT, USR1, HUP at random moments: in time, exact",
     "together": "C6: two runs at once, and readers beside a run",
     "ranks": "R9: kill -9 one of two processes that train together, resume, compare bit for bit",
+    "mishaps": "R5, R8, R13: what befalls one of two processes ends both alike",
     "parity": "C8: in 1, 2 and 4 processes, also one after another: the same samples, the same losses within 1e-5",
 }
 MUTATIONS = {"kill": "naive-writer", "power": "no-fsync"}
@@ -43,7 +44,7 @@ def main() -> int:
             command.add_argument("--mutate", choices=[MUTATIONS[name]], help="break it on purpose: must be found")
     options = parser.parse_args()
     # One thread: a child forked beside worker threads may hang, and sums in another order are not equal bit for bit.
-    os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+    os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", TORCH_CPP_LOG_LEVEL="ERROR")
     objective = getattr(options, "objective", "causal")
     failures = []
     for one in RECIPES if objective == "all" else [objective]:
@@ -65,6 +66,7 @@ def make(options: argparse.Namespace, directory: Path, objective: str) -> Any:
     from tests.campaign.corruption import Corruption
     from tests.campaign.faults import Faults
     from tests.campaign.kill import Kills, naive_writer
+    from tests.campaign.mishaps import Mishaps
     from tests.campaign.parity import Parity
     from tests.campaign.power import PowerLoss, no_fsync
     from tests.campaign.ranks import Ranks
@@ -73,8 +75,8 @@ def make(options: argparse.Namespace, directory: Path, objective: str) -> Any:
 
     if options.what == "ranks":
         return Ranks(directory, options.seed)
-    if options.what == "parity":
-        return Parity(directory)
+    if options.what in ("parity", "mishaps"):
+        return (Parity if options.what == "parity" else Mishaps)(directory)
     if options.what == "power":
         return PowerLoss(directory, options.seed, no_fsync if options.mutate else lambda: None)
     kinds = {"kill": Kills, "signals": Signals, "faults": Faults, "corruption": Corruption, "together": Together}

@@ -11,6 +11,12 @@ def test_two_processes_that_hand_over_to_one_or_four_see_the_same_samples_and_fo
 
 
 @pytest.mark.campaign
+def test_what_befalls_one_of_two_processes_ends_both_alike():
+    done = campaign("--trials", "6", what="mishaps")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.campaign
 def test_any_number_of_processes_sees_the_same_samples_and_follows_the_same_losses():
     done = campaign("--trials", "16", what="parity")
     assert done.returncode == 0, done.stdout

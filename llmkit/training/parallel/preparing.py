@@ -32,8 +32,10 @@ def prepare_together(world: World, recipe: Recipe, store: Path, resumption: Resu
             if prepared is not None:
                 prepared.tokenizer.save(Path(place))
                 files = {path.name: path.read_text("utf-8") for path in Path(place).iterdir()}
-        for name, text in world.tell(files).items():
-            (Path(place) / name).write_text(text, encoding="utf-8")
+        files = world.tell(files)
+        with world.together():
+            for name, text in files.items():
+                (Path(place) / name).write_text(text, encoding="utf-8")
         # One after another, as they would all do the same work.
         for turn in (True, False):
             with world.together():
