@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_ROW_STEP = 64
 _LIBRARY = torch.library.Library("llmkit", "FRAGMENT")
 _LIBRARY.define("segment_linear(Tensor x, Tensor weight, Tensor ends) -> Tensor")
 _LIBRARY.define("segment_outer(Tensor y, Tensor x, Tensor ends) -> Tensor")
@@ -34,7 +35,7 @@ def _linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     start = 0
     for matrix, end in zip(weight.unbind(), ends.tolist(), strict=True):  # device sync
         if end > start:
-            torch.mm(x[start:end], matrix.t(), out=y[start:end])
+            y[start:end] = torch.mm(_round(x[start:end]), matrix.t())[: end - start]
         start = end
     y[start:] = 0
     return y
@@ -46,11 +47,20 @@ def _outer(y: Tensor, x: Tensor, ends: Tensor) -> Tensor:
     start = 0
     for matrix, end in zip(total.unbind(), ends.tolist(), strict=True):
         if end > start:
-            torch.mm(y[start:end].t(), x[start:end], out=matrix)
+            torch.mm(_round(y[start:end]).t(), _round(x[start:end]), out=matrix)
         else:
             matrix.zero_()
         start = end
     return total
+
+
+def _round(rows: Tensor) -> Tensor:
+    """Zero rows added up to a round number, where oneDNN would build and keep a kernel for every number there is: at
+    each step other numbers of tokens go to an expert, and a run in bfloat16 grew by 100 MB with each (measured)."""
+    missing = -len(rows) % _ROW_STEP
+    if missing == 0 or rows.dtype not in (torch.bfloat16, torch.float16) or rows.device.type != "cpu":
+        return rows
+    return torch.nn.functional.pad(rows, (0, 0, 0, missing))
 
 
 def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:

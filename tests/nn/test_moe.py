@@ -212,3 +212,24 @@ def test_breaking_the_mixture_shows(name):
         with torch.no_grad():
             difference = (broken(ids, **more).logits - model(ids, **more).logits).abs().max()
         assert difference > 1e-3, change.__name__
+
+
+def test_segments_of_any_length_are_multiplied_in_round_numbers_of_rows_in_bfloat16():
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from llmkit.nn.segments import segment_linear
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.overloadpacket == torch.ops.aten.mm:
+                rows.append(args[0].shape[0])
+            return function(*args, **(kwargs or {}))
+
+    rows: list[int] = []
+    x, ends = torch.randn(100, 8), torch.tensor([3, 3, 67, 100])
+    weight = torch.randn(4, 5, 8)
+    want = torch.cat([x[a:b] @ weight[e].T for e, (a, b) in enumerate([(0, 3), (3, 3), (3, 67), (67, 100)])])
+    with Watch():
+        found = segment_linear(x.bfloat16(), weight.bfloat16(), ends)
+    assert rows == [64, 64, 64]
+    torch.testing.assert_close(found.float(), want, rtol=0.05, atol=0.1)
