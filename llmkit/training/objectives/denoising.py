@@ -84,7 +84,7 @@ def holds(text: Sequence[int], part: Sequence[int]) -> bool:
 def sentence_bounds(windows: Windows, window: int) -> NDArray[np.int64]:
     """Where the sentences of a window begin in it, closed by its length."""
     first, last = int(windows.first[window]), int(windows.last[window])
-    begin, end = int(windows.begin[window]), int(windows.end[window])
+    begin, end = int(windows.begin[window]), windows.end(window)
     # A sentence that was cut up has its bounds outside.
     return np.clip(windows.text.sentences[first : last + 1], begin, end) - begin
 
