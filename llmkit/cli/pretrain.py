@@ -58,6 +58,7 @@ def pretrain(
     llmkit pretrain gpt-mini --size 30M --dry-run      scaled; what it will take
     llmkit pretrain bert-mini --preview 2              what it is made to learn
     llmkit pretrain bert-mini --plot                   what it has learned so far
+    llmkit pretrain gpt-mini --devices 2               two processes, one per GPU
     llmkit pretrain my.yaml --sweep train.lr=1e-3,5e-3 which is better
     """
     if plot or svg is not None:

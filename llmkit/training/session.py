@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,12 @@ def pretrain(
         check_digests(resumption, digests, allow)
     device = set_up(recipe, world.place)
     config = model_config(recipe, prepared.tokenizer)
-    refuse_what_cannot_fit(estimate(config, recipe.train, recipe.objective), device)
+    need = estimate(config, recipe.train, recipe.objective)
+    if device.type == "cuda" and recipe.train.parallel == "fsdp":
+        part = {name: getattr(need, name) // world.size for name in ("weights", "gradients", "optimizer")}
+        need = replace(need, **part)
+    with world.together():
+        refuse_what_cannot_fit(need, device)
     seed_torch(recipe.train.seed, Purpose.WEIGHTS)
     model = load_family(recipe.model.family).build(config)
     if world.size == 1 or recipe.train.parallel == "ddp":  # what is cut up goes to its devices part by part
