@@ -79,10 +79,11 @@ def pretrain(
     Raises what Trainer.run raises, and InputRefused when the text is not the one the run began with.
     """
     assert recipe.model is not None, "a recipe for pre-training has a model section"
-    refuse_to_spread(recipe, world)
-    digests = prepared.digest | teacher_digest(recipe, run.path.parent)
-    if resumption is not None:
-        check_digests(resumption, digests, allow)
+    with world.together():
+        refuse_to_spread(recipe, world)
+        digests = prepared.digest | teacher_digest(recipe, run.path.parent)
+        if resumption is not None:
+            check_digests(resumption, digests, allow)
     device = set_up(recipe, world.place)
     config = model_config(recipe, prepared.tokenizer)
     need = estimate(config, recipe.train, recipe.objective)
