@@ -67,3 +67,17 @@ def test_a_source_archive_holds_every_document_that_the_readme_shows():
     for path in shown:
         assert (ROOT / path).is_file()
         assert any(path == entry or path.startswith(entry + "/") for entry in included), path
+
+
+def test_the_training_page_lists_every_objective_and_names_recipes_that_exist():
+    from llmkit.recipe.find import builtin_names
+    from llmkit.recipe.tasks import TASKS
+
+    rows = [
+        line
+        for line in (ROOT / "docs" / "training.md").read_text().splitlines()
+        if line.startswith("| `") and not line.startswith("| `objective")
+    ]
+    named = {line.split("|")[1].strip().strip("`"): line.split("|")[3].replace("`", "").split(", ") for line in rows}
+    assert named.keys() == TASKS.keys()
+    assert {r.strip() for recipes in named.values() for r in recipes} <= set(builtin_names())

@@ -362,9 +362,9 @@ def test_a_key_that_the_objective_does_not_read_is_refused_where_it_stands(probl
 
 
 def test_a_flag_for_a_key_that_the_objective_does_not_read_is_refused(problems_of, tiny):
-    error = problems_of(tiny, "objective.long_share=0.15")
-    assert "only masked, replaced_token, distillation read it, and objective.name is causal" in error.message
-    assert "--set objective.long_share=0.15" in error.message
+    error = problems_of(tiny, "objective.next_sentence=true")
+    assert "only masked reads it, and objective.name is causal" in error.message
+    assert "--set objective.next_sentence=true" in error.message
 
 
 def test_what_every_objective_reads_is_taken_and_defaults_are_silent(tiny):
