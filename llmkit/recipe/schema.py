@@ -225,7 +225,8 @@ class TrainSettings:
         choices=("float32", "bfloat16", "auto"),
     )
     compile: bool = key(
-        "compile the blocks (torch.compile): the first step waits half a minute to minutes, later ones may be faster",
+        "compile the blocks (torch.compile): 10 s or more before the first step; then, on a processor, 1.05 times as "
+        "fast in bfloat16, but slower in float32",
         False,
     )
     seed: int = key("seed of the weights, the order of the data and every other draw", 0, low=0, high=2**63 - 1)

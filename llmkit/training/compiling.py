@@ -10,10 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-COST = (
-    "train.compile: compiling the blocks; the first step, and each new length of text, takes half a minute "
-    "to several minutes"
-)
+COST = "train.compile: compiling the blocks; the first step, and each new length of text, takes ten seconds or more"
 
 
 def compile_blocks(model: nn.Module, device: torch.device, *, backend: str = "inductor") -> Iterator[str]:
