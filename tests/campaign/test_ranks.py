@@ -1,8 +1,16 @@
 """Several processes that train one run, in reduced size; `python -m tests.campaign ranks` and `parity` take any."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
-from tests.campaign.test_campaigns import campaign
+from tests.campaign.ranks import RECIPE
+from tests.campaign.test_campaigns import ROOT, campaign
 
 
 def test_two_processes_that_hand_over_to_one_or_four_see_the_same_samples_and_follow_the_same_losses():
@@ -26,3 +34,25 @@ def test_any_number_of_processes_sees_the_same_samples_and_follows_the_same_loss
 def test_two_processes_of_which_one_is_killed_resume_to_the_very_same_bits():
     done = campaign("--trials", "8", "--seed", "2", what="ranks")
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.campaign
+def test_torchrun_starts_all_processes_anew_when_one_is_killed(tmp_path):
+    (tmp_path / "victim.yaml").write_text(RECIPE.replace("steps: 9", "steps: 60"))
+    run = tmp_path / "runs" / "victim"
+    command = [sys.executable, "-m", "llmkit", "pretrain", "victim.yaml", "--store", "runs", "--devices", "2"]
+    launcher = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        for _ in range(2400):
+            if (run / "step-000006" / "manifest.json").exists():
+                break
+            time.sleep(0.05)
+        os.kill(json.loads((run / "run.lock").read_text())["pid"], signal.SIGKILL)  # the first process
+        assert launcher.wait(200) == 0
+    finally:
+        launcher.terminate()
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if r["event"] == "step"] == list(range(1, 61))
+    begun = [r["step"] for r in records if r["event"] == "start"]
+    assert len(begun) == 2
+    assert begun[1] >= 6
