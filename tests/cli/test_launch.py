@@ -52,3 +52,11 @@ def test_a_batch_that_processes_cannot_share_is_refused_before_any_is_started(ll
     done = llmkit("pretrain", "gpt-mini", "--devices", "3")
     assert done.code == 2
     assert "15 or 18" in done.err
+
+
+def test_finetuning_in_several_processes_is_refused(llmkit, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = llmkit("finetune", "sst2")
+    assert done.code == 2
+    assert "finetune trains in one process" in done.err
