@@ -1,5 +1,4 @@
 import ctypes
-import resource
 import subprocess
 import sys
 
@@ -12,13 +11,13 @@ import resource, sys, torch
 from llmkit.training.heap import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-x = torch.zeros(2**21)
+x = torch.zeros(10 * 2**20)  # 40 MB: beyond what the C library ever keeps by itself
 def add():
     return (x + 1) + (x + 2)
 for _ in range(6):
     add()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
+for _ in range(4):
     add()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -30,9 +29,7 @@ def test_tensors_of_the_same_sizes_cost_no_new_pages():
         done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
         return int(done.stdout)
 
-    pages = 10 * 3 * 2**23 // resource.getpagesize()
-    assert faults("keep") < pages / 10
-    assert faults("leave") > pages / 2
+    assert faults("keep") * 10 < faults("leave")
 
 
 def test_elsewhere_nothing_is_told(monkeypatch):
