@@ -178,7 +178,7 @@ def _lost(name: str, unknown: int) -> str:
 def _documents(name: str, field: str | None) -> Iterable[tuple[str, bool]]:
     from llmkit.data.sources import open_source
 
-    return open_source(name, field=field).pieces()
+    return ((piece.text, piece.first) for piece in open_source(name, field=field).pieces())
 
 
 def _row(score: Score) -> str:
