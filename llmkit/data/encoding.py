@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -138,14 +139,15 @@ class _Helper:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.to, self.back = self.process.stdin, self.process.stdout
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), _no_sigpipe():
             write_frame(self.to, f"{settings.kind}{int(settings.sentences)}".encode(), settings.tokenizer)
 
     def encode(self, texts: list[str]) -> list[list[Ids]]:
         """The ids of the parts of each text."""
         data = [text.encode("utf-8", "surrogatepass") for text in texts]
         try:
-            write_frame(self.to, array("I", map(len, data)).tobytes(), *data)
+            with _no_sigpipe():
+                write_frame(self.to, array("I", map(len, data)).tobytes(), *data)
             answer = read_frame(self.back)
         except OSError:
             answer = None
@@ -157,7 +159,7 @@ class _Helper:
         """End the process."""
         self.process.kill()
         for pipe in (self.to, self.back):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), _no_sigpipe():
                 pipe.close()
         self.process.wait()
 
@@ -182,6 +184,22 @@ def opened(answer: bytes, n_texts: int, kind: str) -> list[list[Ids]]:
         rows.append(row)
         done += n
     return rows
+
+
+@contextlib.contextmanager
+def _no_sigpipe() -> Iterator[None]:
+    """Inside, writing to a process that has died is an OSError, also where a broken pipe is to end the program."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    try:
+        yield
+    finally:
+        if signal.SIGPIPE not in before:
+            while signal.SIGPIPE in signal.sigpending():
+                signal.sigwait({signal.SIGPIPE})
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _n_cores() -> int:

@@ -86,7 +86,15 @@ def helpers():
     return found
 
 
+@pytest.fixture
+def broken_pipes_end_the_program():
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGPIPE, before)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+@pytest.mark.usefixtures("broken_pipes_end_the_program")
 def test_a_helper_that_dies_is_an_error_and_leaves_no_process(tokenizer):
     answers = Helped(tokenizer.to_json(), False, "H", 2).run(BATCHES * 50)
     next(answers)
