@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any
 
 # Losses kept for the mean of the log and for telling a spike from noise.
 MEMORY = 64
+# Nats above the median below which a loss is no spike: single batches of a task almost learned differ by as much.
+SMALLEST_SPIKE = 0.5
 
 
 @dataclass
@@ -35,6 +38,18 @@ class Progress:
     def to_values(self) -> dict[str, Any]:
         """As JSON values."""
         return {**self.__dict__, "recent": list(self.recent), "scores": dict(self.scores)}
+
+    def remember(self, parts: dict[str, float]) -> str | None:
+        """Note the parts of a step's loss; a warning if it is a spike beside the recent ones."""
+        loss, spike = sum(parts.values()), None
+        if len(self.recent) == MEMORY:
+            losses = [sum(earlier.values()) for earlier in self.recent]
+            middle = statistics.median(losses)
+            spread = statistics.median(abs(x - middle) for x in losses)
+            if loss > middle + max(6 * spread, 0.1 * abs(middle), SMALLEST_SPIKE):
+                spike = f"loss spike: {loss:.4g}, the recent median is {middle:.4g}"
+        self.recent.append(parts)
+        return spike
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Progress:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -38,15 +37,13 @@ from llmkit.training.objectives.objective import Batch, Objective, Picks, sum_of
 from llmkit.training.optim import Optimizer, clip_gradients
 from llmkit.training.parallel.spread import Spread
 from llmkit.training.precision import mixed_precision
-from llmkit.training.progress import MEMORY, Progress, Window, is_due
+from llmkit.training.progress import Progress, Window, is_due
 from llmkit.training.schedule import learning_rate
 from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.signals import StopRequest
 
 # A full disk may be emptied while the run goes on; after this many failed saves in a row it is given up.
 MOST_FAILED_SAVES = 3
-# Nats above the median below which a loss is no spike: single batches of a task almost learned differ by as much.
-SMALLEST_SPIKE = 0.5
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,8 @@ class Trainer:
             if found is not None:
                 parts, norm = found
                 self.optimizer.step(lr)
-                self._remember(parts)
+                if spike := p.remember(parts):
+                    self.emit(Warned(p.step, spike))
             if p.recent and (p.step % s.log_every == 0 or p.step == s.steps):
                 self._log(lr, norm)
             if is_due(p.step, s.eval_every, s.steps):
@@ -211,16 +209,6 @@ class Trainer:
             p.stage = stage
             p.recent.clear()
             self.emit(Stage(p.step, stage))
-
-    def _remember(self, parts: dict[str, float]) -> None:
-        recent, loss = self.progress.recent, sum(parts.values())
-        if len(recent) == MEMORY:
-            losses = [sum(earlier.values()) for earlier in recent]
-            middle = statistics.median(losses)
-            spread = statistics.median(abs(x - middle) for x in losses)
-            if loss > middle + max(6 * spread, 0.1 * abs(middle), SMALLEST_SPIKE):
-                self.emit(Warned(self.progress.step, f"loss spike: {loss:.4g}, the recent median is {middle:.4g}"))
-        recent.append(parts)
 
     def _log(self, lr: float, norm: float) -> None:
         p = self.progress
