@@ -18,8 +18,9 @@ class MultilingualEncoder(EncoderModel):
 
     The blocks begin with `HidePadding`; here the same is done after the last of them.
 
-    langs: language ids (batch, seq), below 0 where it is not known; without them no language vectors are added. token_type_ids are ignored.
-    Without an attention_mask, each row counts as many tokens as it has ids other than config.pad_id, from its start.
+    langs: language ids (batch, seq), below 0 where it is not known; without them no language vectors are added.
+    token_type_ids are ignored. Without an attention_mask, each row counts as many tokens as it has ids other than
+    config.pad_id, from its start.
     """
 
     def encode(
