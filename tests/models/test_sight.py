@@ -9,12 +9,20 @@ from llmkit.models.registry import load_family
 LENGTHS = (3, 1, 5)
 
 
+def refuses(model, ids, **told):
+    """Whether a model that cannot do it says so."""
+    with pytest.raises(UsageError, match="cannot keep documents apart"):
+        model.encode(ids, **told)
+    return True
+
+
 @torch.no_grad()
 def test_documents_in_a_row_are_read_as_if_each_were_alone(steady, oracle):
     model = steady.ours
-    if not model.limits_sight:
-        pytest.skip("refuses: see below")
     ids = steady.batch()["input_ids"][:, : sum(LENGTHS)]
+    if not model.limits_sight:
+        assert refuses(model, ids, documents=torch.zeros_like(ids))
+        return
     number = torch.repeat_interleave(torch.arange(3), torch.tensor(LENGTHS))
     # Numbers may be any, and differ between rows: only where they change counts.
     documents = torch.stack([number, number + 7, torch.zeros_like(number)])
@@ -28,9 +36,10 @@ def test_documents_in_a_row_are_read_as_if_each_were_alone(steady, oracle):
 @torch.no_grad()
 def test_a_prefix_is_seen_both_ways_and_what_follows_from_the_left(steady):
     model = steady.ours
-    if not model.limits_sight:
-        pytest.skip("refuses: see below")
     ids = steady.batch()["input_ids"][:, : 2 + sum(LENGTHS)]
+    if not model.limits_sight:
+        assert refuses(model, ids, prefix=torch.zeros(len(ids), dtype=torch.long))
+        return
     prefix = torch.tensor([4, 2, 0])
     hidden = model.encode(ids, prefix=prefix)
     assert torch.allclose(hidden[2], model.encode(ids)[2], atol=1e-5, rtol=1e-5)
