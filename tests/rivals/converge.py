@@ -174,7 +174,8 @@ def _theirs(task: Task, model: Any, dtype: str) -> tuple[Any, Any]:
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(task.tokenizer)
-    collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=0.15)
+    is_masked = task.case.name == "bert"
+    collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=is_masked, mlm_probability=0.15)
     # Norms and biases without decay, as their Trainer has it.
     groups = [
         {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
@@ -183,7 +184,7 @@ def _theirs(task: Task, model: Any, dtype: str) -> tuple[Any, Any]:
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, fused=True)
 
     def loss(batch: Any) -> Any:
-        if task.case.name == "gpt":
+        if not is_masked:
             return F.cross_entropy(model(batch.input_ids).logits.flatten(0, 1), batch.targets.flatten())
         originals, _ = batch.originals()
         rows = [{"input_ids": row[:n]} for row, n in zip(originals, batch.lengths(), strict=True)]
