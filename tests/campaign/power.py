@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.victims import Report
+from tests.campaign.victims import Report, Trials
 
 OLD, NEW = 3, 6
 
@@ -38,7 +38,7 @@ class Recording:
     saved: int
 
 
-class PowerLoss:
+class PowerLoss(Trials):
     """Trials on recordings of RunDirectory.save; `mutate` may break the protocol first."""
 
     def __init__(self, directory: Path, seed: int, mutate: Any = lambda: None) -> None:
@@ -49,15 +49,6 @@ class PowerLoss:
         self.start = directory / "start"
         self.recording = record(self.start, directory / "live")
         self.calls = len(self.recording.calls)
-
-    def run(self, trials: int, first: int = 0) -> Report:
-        """Trials `first` to `first + trials`."""
-        for number in range(first, first + trials):
-            problem = self.trial(number)
-            self.report.trials += 1
-            if problem:
-                self.report.failures.append(f"trial {number} of seed {self.seed}: {problem}")
-        return self.report
 
     def trial(self, number: int) -> str | None:
         """One moment, one choice of what the disk kept."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.victims import CALLS, Report, compare, logged, newest, records, warm_up
+from tests.campaign.victims import CALLS, Report, Trials, compare, logged, newest, records, warm_up
 
 SAVE_EVERY, MOST_KILLS = 3, 3
 # Seconds after which a process whose partner is gone must have ended; generous, for machines that are busy.
@@ -36,7 +36,7 @@ train:
 """
 
 
-class Ranks:
+class Ranks(Trials):
     """Runs of two processes in `directory`."""
 
     def __init__(self, directory: Path, seed: int, size: int = 2) -> None:
@@ -59,17 +59,6 @@ class Ranks:
             self.duration[kind] = time.perf_counter() - began
             self.calls[kind] = [int((store / f"calls-{rank}").read_text()) for rank in range(size)]
             self.reference[kind] = remains(store)
-
-    def run(self, trials: int, first: int = 0) -> Report:
-        """Trials `first` to `first + trials`."""
-        began = time.perf_counter()
-        for number in range(first, first + trials):
-            problem = self.trial(number)
-            self.report.trials += 1
-            if problem:
-                self.report.failures.append(f"trial {number} of seed {self.seed}: {problem}")
-        self.report.seconds += time.perf_counter() - began
-        return self.report
 
     def trial(self, number: int) -> str | None:
         """Kill one of them, type the command again, perhaps kill again, then let it end."""

@@ -54,7 +54,29 @@ class Report:
         )
 
 
-class Victims:
+class Trials:
+    """A campaign of numbered trials; any of them can be run again by its seed and number."""
+
+    report: Report
+    seed: int
+
+    def run(self, trials: int, first: int = 0) -> Report:
+        """Trials `first` to `first + trials`."""
+        began = time.perf_counter()
+        for number in range(first, first + trials):
+            problem = self.trial(number)
+            self.report.trials += 1
+            if problem:
+                self.report.failures.append(f"trial {number} of seed {self.seed}: {problem}")
+        self.report.seconds += time.perf_counter() - began
+        return self.report
+
+    def trial(self, number: int) -> str | None:
+        """One trial; every choice in it follows from the seed and `number`. Returns what went wrong, or None."""
+        raise NotImplementedError
+
+
+class Victims(Trials):
     """Runs of one objective in `directory`; `mutate` is called in each child first, to break something on purpose."""
 
     def __init__(
@@ -76,21 +98,6 @@ class Victims:
         self.calls = int((store / "calls").read_text())
         self.duration = time.perf_counter() - began
         self.reference = remains(store)
-
-    def run(self, trials: int, first: int = 0) -> Report:
-        """Trials `first` to `first + trials`."""
-        began = time.perf_counter()
-        for number in range(first, first + trials):
-            problem = self.trial(number)
-            self.report.trials += 1
-            if problem:
-                self.report.failures.append(f"trial {number} of seed {self.seed}: {problem}")
-        self.report.seconds += time.perf_counter() - began
-        return self.report
-
-    def trial(self, number: int) -> str | None:
-        """One trial; every choice in it follows from the seed and `number`. Returns what went wrong, or None."""
-        raise NotImplementedError
 
     def start(self, store: Path, fate: Fate, counting: bool = False) -> int:
         """Type the command in a forked child; return its exit code, or -9 when it was killed."""
