@@ -14,9 +14,10 @@ from llmkit.errors import UsageError
 from llmkit.recipe.schema import Recipe
 from llmkit.training.checkpoints import Best
 from llmkit.training.events import Listener
+from llmkit.training.ingredients import check_ingredients, noted
 from llmkit.training.labelled import LabelledText, encode_table
 from llmkit.training.objectives.classify import Classify, Labelled
-from llmkit.training.resume import Resumption, check_digests
+from llmkit.training.resume import Resumption
 from llmkit.training.scores import Result
 from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.session import Outcome, set_up, train
@@ -52,7 +53,7 @@ def finetune(
     began with, UsageError when the recipe asks for longer texts than the model can read.
     """
     if resumption is not None:
-        check_digests(resumption, text.digest, allow)
+        check_ingredients(resumption, text.ingredients, allow)
     device = set_up(recipe)
     seed_torch(recipe.train.seed, Purpose.WEIGHTS)
     model: Any = read_model(
@@ -94,7 +95,7 @@ def finetune(
         model,
         objective,
         text.tokenizer,
-        meta={"digests": text.digest, "base": origin},
+        meta={**noted(text.ingredients), "base": origin},
         resumption=resumption,
         listeners=listeners,
         stop=stop,

@@ -19,6 +19,7 @@ from llmkit.models.registry import load_family
 from llmkit.recipe.schema import Recipe
 from llmkit.tokenization.framing import framed
 from llmkit.tokenization.tokenizer import Tokenizer
+from llmkit.training.ingredients import Ingredient
 
 Say = Callable[[str], None]
 
@@ -38,10 +39,14 @@ class LabelledText:
         return self.train.labels
 
     @property
-    def digest(self) -> dict[str, str]:
-        """Digests by name; the test table may change freely."""
-        found = {"tokenizer": self.tokenizer.sha256, "train": table_digest(self.train)}
-        return found | ({"validation": table_digest(self.validation)} if self.validation is not None else {})
+    def ingredients(self) -> dict[str, Ingredient]:
+        """What must be the same when a run goes on, by name; the test table may change freely."""
+        tables = {"train": self.train} | ({"validation": self.validation} if self.validation is not None else {})
+        found = {"tokenizer": Ingredient.of_tokenizer(self.tokenizer)}
+        for name, table in tables.items():
+            counts = {"examples": len(table), "labels": len(table.labels)}
+            found[name] = Ingredient(table_digest(table), counts)
+        return found
 
 
 def find_base(recipe: Recipe, store: Path) -> Path:

@@ -26,6 +26,7 @@ from llmkit.tokenization.framing import close_texts
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.tokenization.train import train as train_tokenizer
 from llmkit.training.cache import text_cache
+from llmkit.training.ingredients import Ingredient
 from llmkit.training.learned import remembered
 from llmkit.training.resume import Resumption
 from llmkit.training.teacher import find
@@ -36,18 +37,22 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that training needs from the text. named_tokenizer: sha256 of the one the recipe names now."""
+    """All that training needs from the text. named_tokenizer: the one the recipe names now."""
 
     tokenizer: Tokenizer
     train: TokenCorpus
     validation: TokenCorpus | None
-    named_tokenizer: str
+    named_tokenizer: Tokenizer
 
     @property
-    def digest(self) -> dict[str, str]:
+    def ingredients(self) -> dict[str, Ingredient]:
         """What must be the same when a run goes on, by name."""
-        found = {"tokenizer": self.named_tokenizer, "train": self.train.content_sha256}
-        return found | ({"validation": self.validation.content_sha256} if self.validation else {})
+        texts = {"train": self.train} | ({"validation": self.validation} if self.validation else {})
+        found = {"tokenizer": Ingredient.of_tokenizer(self.named_tokenizer, self.tokenizer)}
+        for name, text in texts.items():
+            counts = {"documents": text.n_documents, "tokens": len(text)}
+            found[name] = Ingredient(text.content_sha256, counts)
+        return found
 
 
 def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None = None, say: Say) -> Prepared:
@@ -91,7 +96,7 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
     if theirs is not None and (common := theirs.count_common(ours)):
         texts = "pairs" if task.form is Form.PAIRS else "documents"
         say(f"validation: {common:,} {texts} are also in the training text, word for word")
-    return Prepared(learned, ours, theirs, named.sha256)
+    return Prepared(learned, ours, theirs, named)
 
 
 def _lengths(corpus: TokenCorpus, most: int, form: Form) -> list[str]:

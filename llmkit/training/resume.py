@@ -109,25 +109,6 @@ def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where:
         )
 
 
-def check_digests(resumption: Resumption, now: Mapping[str, str], allow: Iterable[str]) -> None:
-    """Raise InputRefused when the tokenizer, the text or the teacher is not the one the run began with."""
-    names = {
-        "tokenizer": ("tokenizer", "tokenizer.path"),
-        "train": ("training text", "data.train"),
-        "validation": ("validation text", "data.validation"),
-        "teacher": ("teacher", "objective.teacher"),
-    }
-    then = resumption.meta.get("digests", {})
-    for what, (name, key) in names.items():
-        # A validation text that is a part of the training text changes with it.
-        allowed = {key, "data.train"} if what == "validation" else {key}
-        if what in then and then[what] != now.get(what) and not allowed & set(allow):
-            raise InputRefused(
-                f"the {name} is not the one that {resumption.checkpoint.path.parent} was trained with",
-                f"bring the old one back, start a new run with --run NAME, or add --allow-change {key}",
-            )
-
-
 def is_finished(resumption: Resumption, recipe: Recipe) -> bool:
     """Whether nothing is left to do."""
     return resumption.step >= recipe.train.steps

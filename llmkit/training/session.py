@@ -29,6 +29,7 @@ from llmkit.training.checkpoints import (
 from llmkit.training.device import choose_device, training_dtype
 from llmkit.training.disk import refuse_full_disk
 from llmkit.training.events import Event, Listener, Warned
+from llmkit.training.ingredients import check_ingredients, noted
 from llmkit.training.learner import Learner
 from llmkit.training.logs import MetricsFile
 from llmkit.training.memory import estimate, refuse_what_cannot_fit
@@ -41,10 +42,10 @@ from llmkit.training.parallel.spread import spread_over
 from llmkit.training.parallel.world import ALONE, World
 from llmkit.training.prepare import Prepared
 from llmkit.training.progress import Progress
-from llmkit.training.resume import Resumption, check_digests
+from llmkit.training.resume import Resumption
 from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.signals import StopRequest
-from llmkit.training.teacher import load_teacher, teacher_digest
+from llmkit.training.teacher import load_teacher, teacher_ingredient
 from llmkit.training.tensorboard import DIRECTORY, Board
 from llmkit.training.token_ids import token_ids
 from llmkit.training.trainer import Trainer
@@ -81,9 +82,9 @@ def pretrain(
     assert recipe.model is not None, "a recipe for pre-training has a model section"
     with world.together():
         refuse_to_spread(recipe, world)
-        digests = prepared.digest | teacher_digest(recipe, run.path.parent)
+        ingredients = prepared.ingredients | teacher_ingredient(recipe, run.path.parent)
         if resumption is not None:
-            check_digests(resumption, digests, allow)
+            check_ingredients(resumption, ingredients, allow)
     device = set_up(recipe, world.place)
     config = model_config(recipe, prepared.tokenizer)
     need = estimate(config, recipe.train, recipe.objective)
@@ -103,7 +104,7 @@ def pretrain(
         model,
         objective,
         prepared.tokenizer,
-        meta={"digests": digests},
+        meta=noted(ingredients),
         resumption=resumption,
         listeners=listeners,
         stop=stop,

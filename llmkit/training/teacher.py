@@ -12,6 +12,7 @@ from llmkit.errors import InputRefused, UsageError
 from llmkit.recipe.schema import Recipe
 from llmkit.recipe.shipped import builtin_names
 from llmkit.tokenization.tokenizer import Tokenizer
+from llmkit.training.ingredients import Ingredient
 
 if TYPE_CHECKING:
     from llmkit.models.two_towers import AnyModel
@@ -28,14 +29,15 @@ def find(ref: str, store: Path) -> Path:
         raise
 
 
-def teacher_digest(recipe: Recipe, store: Path) -> dict[str, str]:
-    """{"teacher": sha256 of its settings and weights}, or nothing when the recipe has no teacher."""
+def teacher_ingredient(recipe: Recipe, store: Path) -> dict[str, Ingredient]:
+    """Its settings and weights, by name, or nothing when the recipe has no teacher."""
     if recipe.objective.teacher is None:
         return {}
     directory = find(recipe.objective.teacher, store)
     weights = sorted(p for p in directory.glob("model*.safetensors") if p.is_file())
     files = " ".join(f"{path.name} {file_sha256(path)}" for path in [directory / CONFIG, *weights])
-    return {"teacher": hashlib.sha256(files.encode()).hexdigest()}
+    counts = {"bytes": sum(path.stat().st_size for path in weights)}
+    return {"teacher": Ingredient(hashlib.sha256(files.encode()).hexdigest(), counts)}
 
 
 def load_teacher(ref: str, store: Path, tokenizer: Tokenizer) -> AnyModel:

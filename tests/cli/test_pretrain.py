@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -216,6 +217,10 @@ def test_changed_text_is_refused(pretrain, place):
     refused = pretrain(*flags, "--set", "train.steps=7")
     assert refused.code == 4
     assert "training text is not the one" in refused.err
+    assert "as many documents and tokens, but not the same" in refused.err
+    (place / "text.txt").write_text("the lazy dog jumps over the quick brown fox. " * 41)
+    longer = pretrain(*flags, "--set", "train.steps=7")
+    assert re.search(r"was trained with: [\d,]+ tokens became [\d,]+", longer.err)
     assert pretrain(*flags, "--set", "train.steps=7", "--allow-change", "data.train").code == 0
 
 
@@ -228,7 +233,7 @@ def test_a_changed_tokenizer_is_refused_and_one_that_has_gone_is_not_missed(pret
     train(["zyx wvu tsr qpo nml kji hgf edcba " * 9], algorithm="bpe", vocab_size=300).save(place)
     refused = pretrain(*flags, "--set", "train.steps=7")
     assert refused.code == 4
-    assert "the tokenizer is not the one" in refused.err
+    assert re.search(r"the tokenizer is not the one .*: as many tokens, .*id \d+ was '\w+' and is '\w+'", refused.err)
     (place / "tokenizer.json").unlink()
     assert pretrain(*flags, "--set", "train.steps=7").code == 0
 
