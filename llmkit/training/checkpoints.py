@@ -26,7 +26,7 @@ from llmkit.training.optim import Optimizer
 from llmkit.training.parallel.spread import Spread, parameter_of
 from llmkit.training.progress import Progress
 from llmkit.training.resume import RECIPE, Resumption
-from llmkit.training.trainer import Commit
+from llmkit.training.saving import Commit
 
 # Prefix of the newest weights in the training state, where the model file holds the best ones.
 LAST = "last."

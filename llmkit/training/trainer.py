@@ -6,13 +6,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from llmkit.errors import Diverged, StorageError
+from llmkit.errors import Diverged
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training.device import training_dtype
 from llmkit.training.diagnosis import first_bad_gradient, first_bad_output
@@ -23,7 +21,6 @@ from llmkit.training.events import (
     Event,
     Listener,
     Sample,
-    Saved,
     Skipped,
     Stage,
     Start,
@@ -38,20 +35,10 @@ from llmkit.training.optim import Optimizer, clip_gradients
 from llmkit.training.parallel.spread import Spread
 from llmkit.training.precision import mixed_precision
 from llmkit.training.progress import Progress, Window, is_due
+from llmkit.training.saving import Commit, Saver
 from llmkit.training.schedule import learning_rate
 from llmkit.training.seeds import Purpose, seed_torch
 from llmkit.training.signals import StopRequest
-
-# A full disk may be emptied while the run goes on; after this many failed saves in a row it is given up.
-MOST_FAILED_SAVES = 3
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What a save left on disk: its directory and its size in bytes."""
-
-    path: Path
-    size: int
 
 
 class Trainer:
@@ -78,14 +65,14 @@ class Trainer:
     ) -> None:
         self.model, self.objective, self.optimizer, self.settings = model, objective, optimizer, settings
         self.progress = progress or Progress()
-        self.save, self.emit, self.stop, self.better = save, emit, stop or StopRequest(), better
+        self.emit, self.stop, self.better = emit, stop or StopRequest(), better
         self.spread = spread or Spread(Learner(model, objective))
         self.learner, self.world = self.spread.learner, self.spread.world
         self.parameters = list(self.spread.parameters.values())
         self.device = self.parameters[0].device
         self.dtype = training_dtype(settings.dtype, self.device)
-        self.saved_step = self.progress.step if progress else -1
-        self.failed_saves = 0
+        saved = self.progress.step if progress else -1
+        self.saver = Saver(save, emit, saved_step=saved, is_first=self.world.is_first)
         self._window = Window()
         self.feed = Feed(objective, settings, self.world)
         self._asked = 0  # the signal that all processes know of
@@ -128,7 +115,7 @@ class Trainer:
                 self._sample()
             if is_due(p.step, s.save_every, s.steps):
                 self._save()
-        if self.saved_step != p.step:
+        if self.saver.saved_step != p.step:
             self._save(last=True)
         reason = "finished" if p.step >= s.steps else "stopped"
         self.emit(End(p.step, reason, time.perf_counter() - began, dict(p.scores)))
@@ -289,33 +276,8 @@ class Trainer:
             self.emit(Sample(p.step, *said))
 
     def _save(self, last: bool = False) -> None:
-        p = self.progress
-        if self.save is None:
-            return
-        began = time.perf_counter()
         with self._window.pause():
-            try:
-                commit = self.save(p)
-            except (StorageError, OSError) as error:
-                self.failed_saves += 1
-                reason = error.message if isinstance(error, StorageError) else (error.strerror or str(error))
-                if last or self.failed_saves >= MOST_FAILED_SAVES or p.step >= self.settings.steps:
-                    given_up = StorageError(
-                        f"checkpoint at step {p.step} cannot be written: {reason}",
-                        f"make room, then run the same command: {self._afterwards()}",
-                    )
-                    given_up.is_told = not self.world.is_first
-                    raise given_up from error
-                self.emit(Warned(p.step, f"checkpoint not written, the run goes on: {reason}"))
-                return
-        self.failed_saves, self.saved_step = 0, p.step
-        self.emit(Saved(p.step, str(commit.path), commit.size, time.perf_counter() - began))
-
-    def _afterwards(self) -> str:
-        """What the same command does after this session ends without a further checkpoint."""
-        if self.saved_step > 0:
-            return f"it goes on from step {self.saved_step}"
-        return "nothing was saved yet, so it starts anew"
+            self.saver.save(self.progress, last=last or self.progress.step >= self.settings.steps)
 
     def _start(self, name: str, model: str) -> Event:
         s = self.settings

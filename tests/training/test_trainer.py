@@ -13,8 +13,9 @@ from llmkit.training.objectives.objective import NO_TARGET
 from llmkit.training.objectives.staged import Staged
 from llmkit.training.optim import make_optimizer
 from llmkit.training.progress import Progress
+from llmkit.training.saving import Commit
 from llmkit.training.signals import StopRequest
-from llmkit.training.trainer import Commit, Trainer
+from llmkit.training.trainer import Trainer
 
 
 class Memory:
@@ -67,11 +68,11 @@ def test_resuming_at_any_checkpoint_equals_never_stopping(kind, optimizer, tiny_
     whole, events = trainer(tiny_model(), objective, s)
     whole.run()
     for step in (1, 4, 7, 11):
-        resumed, again = trainer(tiny_model(seed=9), objective, s, start=whole.save.saved[step])
+        resumed, again = trainer(tiny_model(seed=9), objective, s, start=whole.saver.write.saved[step])
         resumed.run()
         for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
             assert torch.equal(a, b)
-        assert whole.save.saved[12][2] == resumed.save.saved[12][2]
+        assert whole.saver.write.saved[12][2] == resumed.saver.write.saved[12][2]
         assert losses(again) == {k: v for k, v in losses(events).items() if k > step}
         assert scores(again) == {k: v for k, v in scores(events).items() if k > step}
 
@@ -154,7 +155,7 @@ def test_a_bad_number_stops_the_run_before_it_changes_anything(step, tiny_model,
         made.run()
     assert caught.value.exit_code == 5
     assert all(torch.equal(before[n], p) for n, p in made.model.named_parameters())
-    assert max(made.save.saved, default=0) == step - 1
+    assert max(made.saver.write.saved, default=0) == step - 1
 
 
 class Bad(torch.nn.Linear):
@@ -178,10 +179,10 @@ def test_a_skipped_step_changes_nothing_but_the_count_and_the_run_goes_on(tiny_m
     assert [e.step for e in skipped] == [0, 1, 5, 8]
     assert skipped[2].where == "up output"
     assert made.progress.skipped == 4
-    before, after = made.save.saved[5], made.save.saved[6]
+    before, after = made.saver.write.saved[5], made.saver.write.saved[6]
     assert all(torch.equal(before[0][n], after[0][n]) for n in before[0])
     assert all(torch.equal(before[1][n], after[1][n]) for n in before[1])
-    assert any(not torch.equal(made.save.saved[6][0][n], made.save.saved[7][0][n]) for n in before[0])
+    assert any(not torch.equal(made.saver.write.saved[6][0][n], made.saver.write.saved[7][0][n]) for n in before[0])
 
 
 def test_more_skips_in_a_row_than_allowed_stop_the_run_and_resuming_counts_on(tiny_model, settings, causal):
@@ -190,7 +191,7 @@ def test_more_skips_in_a_row_than_allowed_stop_the_run_and_resuming_counts_on(ti
     with_bad_steps(made, {4, 5, 6})
     with pytest.raises(Diverged, match="at step 7"):
         made.run()
-    again, _ = trainer(tiny_model(), causal, s, start=made.save.saved[5])
+    again, _ = trainer(tiny_model(), causal, s, start=made.saver.write.saved[5])
     with_bad_steps(again, {5, 6})
     with pytest.raises(Diverged, match="at step 7"):
         again.run()
@@ -228,8 +229,8 @@ def test_a_signal_ends_the_run_at_a_step_with_everything_saved_and_resuming_is_e
     assert made.run() == "stopped"
     step = made.progress.step
     assert step == (6 if when == "step" else 4)
-    assert set(made.save.saved) == {step}
-    resumed, again = trainer(tiny_model(seed=8), causal, s, start=made.save.saved[step])
+    assert set(made.saver.write.saved) == {step}
+    resumed, again = trainer(tiny_model(seed=8), causal, s, start=made.saver.write.saved[step])
     assert resumed.run() == "finished"
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b)

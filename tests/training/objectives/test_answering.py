@@ -22,8 +22,9 @@ from llmkit.training.objectives.glimpse import Mark
 from llmkit.training.objectives.objective import NO_TARGET
 from llmkit.training.optim import make_optimizer
 from llmkit.training.progress import Progress
+from llmkit.training.saving import Commit
 from llmkit.training.token_ids import token_ids
-from llmkit.training.trainer import Commit, Trainer
+from llmkit.training.trainer import Trainer
 
 OBJECTIVES = ("span_corruption", "denoising", "gap_sentences", "future_ngram", "seq2seq")
 FAMILIES = ("marian", "t5", "switch_transformers", "bart", "pegasus", "prophetnet")
@@ -204,7 +205,7 @@ def test_resuming_equals_never_stopping(name, make_given, build):
     whole, events = trainer(given, build(given))
     whole.run()
     for step in (1, 4):
-        resumed, again = trainer(given, build(given, seed=9), start=whole.save.saved[step])
+        resumed, again = trainer(given, build(given, seed=9), start=whole.saver.write.saved[step])
         resumed.run()
         for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
             assert torch.equal(a, b)

@@ -20,7 +20,8 @@ from llmkit.training.objectives.given import Given, Vocabulary, make_objective
 from llmkit.training.objectives.glimpse import Mark
 from llmkit.training.optim import make_optimizer
 from llmkit.training.progress import Progress
-from llmkit.training.trainer import Commit, Trainer
+from llmkit.training.saving import Commit
+from llmkit.training.trainer import Trainer
 
 VOCAB = 40
 CLS, SEP = 1, 2
@@ -108,9 +109,9 @@ def test_resuming_at_any_step_equals_never_stopping(name):
     whole, _ = trainer(of)
     whole.run()
     for step in (1, 3, 5):
-        resumed, _ = trainer(of, seed=9, start=whole.save.saved[step])
+        resumed, _ = trainer(of, seed=9, start=whole.saver.write.saved[step])
         resumed.run()
-        for of_whole, of_resumed in zip(whole.save.saved[6], resumed.save.saved[6], strict=True):
+        for of_whole, of_resumed in zip(whole.saver.write.saved[6], resumed.saver.write.saved[6], strict=True):
             assert of_whole.keys() == of_resumed.keys()
             for key, value in of_whole.items():
                 same = (
