@@ -257,3 +257,12 @@ def test_an_interrupt_that_a_library_mistakes_is_still_an_interrupt(monkeypatch)
     before = signal.getsignal(signal.SIGINT)
     assert program.run(["recipe", "ls"]) == 130
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_no_part_of_a_model_brings_the_compiler_along_which_would_cost_every_start_a_second():
+    code = (
+        "import importlib, pkgutil, sys, llmkit.nn, llmkit.training.session;"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(llmkit.nn.__path__, 'llmkit.nn.')];"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

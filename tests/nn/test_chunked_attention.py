@@ -150,3 +150,8 @@ def test_training_takes_texts_of_any_length():
     model(ids).logits.square().sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
     assert len([m for m in model.modules() if isinstance(m, AttentionPart)]) == 4
+
+
+def test_the_compiler_is_told_that_seeded_hashes_are_constant_as_its_own_decorator_tells_it():
+    marked = torch.compiler.assume_constant_result(lambda: None)
+    assert vars(marked) == vars(_seeded)
