@@ -209,7 +209,7 @@ TASKS: dict[str, Task] = {
             special=("[MASK]",),
             rate=0.3,
             examples=("bart",),
-            next='llmkit generate --temperature 0 --prompt "Some words and[MASK] here."',
+            next='llmkit generate --temperature 0 --prompt "Some words and [MASK] here."',
         ),
         Task(
             name="gap_sentences",
@@ -221,7 +221,7 @@ TASKS: dict[str, Task] = {
             special=("[MASK]",),
             rate=0.3,
             examples=("pegasus",),
-            next='llmkit generate --temperature 0 --prompt "A sentence.[MASK] Another."',
+            next='llmkit generate --temperature 0 --prompt "A sentence. [MASK] Another."',
         ),
         Task(
             name="future_ngram",

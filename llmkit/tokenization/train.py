@@ -42,12 +42,15 @@ def train(
     vocab_size: int = DEFAULT_VOCAB_SIZE,
     extra_special: Sequence[str] = (),
     lowercase: bool = True,
+    wide_mask: bool = False,
     progress: Progress | None = None,
 ) -> Tokenizer:
     """Learn a tokenizer from texts, or from files of UTF-8 text.
 
     vocab_size counts everything, special tokens too; a small corpus gives a smaller vocabulary. extra_special: further
-    special tokens, such as "[MASK]". lowercase: WordPiece only. progress: called as work goes on.
+    special tokens, such as "[MASK]". lowercase: WordPiece only. wide_mask: the mask of BPE takes the space before it, as
+    RoBERTa's does, since the word it hides brings one; a text with masks in it does then not come back byte for byte.
+    progress: called as work goes on.
     Raises UsageError for an impossible request and InputRefused for a corpus without text.
     """
     if algorithm not in ALGORITHMS:
@@ -62,7 +65,10 @@ def train(
         specials = list(dict.fromkeys([*roles_for("wordpiece").values(), *specials]))
     learn = {"bpe": _bpe, "wordpiece": _wordpiece, "char": _char, "unigram": _unigram}[algorithm]
     backend = learn(_read(texts), vocab_size, specials, progress or Silent(), lowercase)
-    backend.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in specials])
+    wide = roles.get("mask") if wide_mask and algorithm == "bpe" else None
+    backend.add_special_tokens(
+        [tokenizers.AddedToken(token, special=True, normalized=False, lstrip=token == wide) for token in specials]
+    )
     return Tokenizer(backend, roles)
 
 

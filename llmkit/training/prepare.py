@@ -179,11 +179,15 @@ def get_tokenizer(
         part = f"about {size(ENOUGH)}, {share:.2g} of all, spread over " if share < 1 else ""
         say(f"learning a {settings.algorithm} tokenizer from {part}{train.describe()}")
         return train_tokenizer(
-            documents, algorithm=settings.algorithm, vocab_size=settings.vocab_size, extra_special=special
+            documents,
+            algorithm=settings.algorithm,
+            vocab_size=settings.vocab_size,
+            extra_special=special,
+            wide_mask=True,
         )
 
     text = train.fingerprint(KnownFiles(cache).sha256) if cache is not None else ""
-    tokenizer, known = remembered(cache, f"{text} {settings} {special} {ENOUGH}", learn)
+    tokenizer, known = remembered(cache, f"{text} {settings} {special} {ENOUGH} wide mask", learn)
     if known:
         say(f"the {settings.algorithm} tokenizer was learned from this text before, and is in the cache")
     if task.kinds == (Kind.ENCODER_DECODER,):

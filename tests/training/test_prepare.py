@@ -125,3 +125,10 @@ def test_keys_for_pretraining_are_refused_where_one_table_is_read(key):
     recipe = parse_recipe("base: null\nobjective: {name: classify}\n", "t.yaml", [f"data.{key}"])
     with pytest.raises(UsageError, match=r"does nothing here: fine-tuning reads one table"):
         read_tables(recipe)
+
+
+def test_a_mask_takes_the_space_along_that_the_hidden_word_brings_with_it(tmp_path):
+    tokenizer = prepared(tmp_path, "masked", "tokenizer.algorithm=bpe").tokenizer
+    ids = [tokenizer.encode(f"One day Tom lost{gap}[MASK], too") for gap in (" ", "")]
+    before, after = tokenizer.encode("One day Tom lost"), tokenizer.encode(", too")
+    assert ids == [[*before, tokenizer.mask_id, *after]] * 2
