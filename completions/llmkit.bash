@@ -53,7 +53,7 @@ _llmkit_at() {
         options='-h --help --model -m --store --field --pair --label --stride --min --max --json --seed --device --quiet -q' takes=' --model -m --store --field --pair --label --stride --min --max --seed --device '
         ;;
     'store')
-        children='ls show verify diff prune export' arguments=''
+        children='ls show verify diff prune clean export' arguments=''
         options='-h --help' takes='  '
         ;;
     'store ls')
@@ -75,6 +75,10 @@ _llmkit_at() {
     'store prune')
         children='' arguments='store/prune:0'
         options='-h --help --keep --store --dry-run --json' takes=' --keep --store '
+        ;;
+    'store clean')
+        children='' arguments=''
+        options='-h --help --store --dry-run --json' takes=' --store '
         ;;
     'store export')
         children='' arguments='store/export:0 store/export:1'
@@ -176,6 +180,7 @@ _llmkit_value() {
     'argument store/diff:0') spec='checkpoints' ;;
     'argument store/diff:1') spec='checkpoints' ;;
     'store prune --store') spec='dirs' ;;
+    'store clean --store') spec='dirs' ;;
     'store export --store') spec='dirs' ;;
     'store export --dtype') spec='= float32 bfloat16 float16' ;;
     'argument store/export:0') spec='checkpoints' ;;

@@ -21,6 +21,7 @@ set -g __llmkit_children \
     'store verify' \
     'store diff' \
     'store prune' \
+    'store clean' \
     'store export' \
     'recipe ls' \
     'recipe show' \
@@ -144,6 +145,7 @@ set -g __llmkit_takes \
     'store diff --store' \
     'store prune --keep' \
     'store prune --store' \
+    'store clean --store' \
     'store export --store' \
     'store export --dtype' \
     'recipe show --set' \
@@ -424,6 +426,7 @@ complete -c llmkit -n '__llmkit_at "store" 0' -a show -d 'Show one checkpoint: w
 complete -c llmkit -n '__llmkit_at "store" 0' -a verify -d 'Read every byte of checkpoints and compare it with their manifests; exit code 4 if one does not match.'
 complete -c llmkit -n '__llmkit_at "store" 0' -a diff -d 'Compare settings and weights of two checkpoints; exit code 3 if they differ.'
 complete -c llmkit -n '__llmkit_at "store" 0' -a prune -d 'Delete all but the newest checkpoints of a run.'
+complete -c llmkit -n '__llmkit_at "store" 0' -a clean -d 'Delete the cache: tokenized texts and the tokenizers learned for them.'
 complete -c llmkit -n '__llmkit_at "store" 0' -a export -d 'Write a model for others: Hugging Face layout without training state.'
 complete -c llmkit -n '__llmkit_at "store"' -s h -l help -d 'Show this message and exit.'
 
@@ -461,6 +464,12 @@ complete -c llmkit -n '__llmkit_at "store prune"' -l store -r -f -a '(__fish_com
 complete -c llmkit -n '__llmkit_at "store prune"' -l dry-run -d 'Only say what would be deleted.'
 complete -c llmkit -n '__llmkit_at "store prune"' -l json -d 'One JSON object on stdout.'
 complete -c llmkit -n '__llmkit_at "store prune" 0' -f
+
+# llmkit store clean
+complete -c llmkit -n '__llmkit_at "store clean"' -s h -l help -d 'Show this message and exit.'
+complete -c llmkit -n '__llmkit_at "store clean"' -l store -r -f -a '(__fish_complete_directories (commandline -ct))' -d 'Where runs live [default: $LLMKIT_STORE or ./runs].'
+complete -c llmkit -n '__llmkit_at "store clean"' -l dry-run -d 'Only say what would be deleted.'
+complete -c llmkit -n '__llmkit_at "store clean"' -l json -d 'One JSON object on stdout.'
 
 # llmkit store export
 complete -c llmkit -n '__llmkit_at "store export"' -s h -l help -d 'Show this message and exit.'

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmkit.render.table import Column
 
 app = command_group(
-    """List, show, verify, compare, prune and export checkpoints.
+    """List, show, verify, compare, prune and export checkpoints; clear the cache of tokenized texts.
 
     \b
     llmkit store ls                 runs and tokenizers
@@ -180,6 +180,32 @@ def prune(
         out.object({"schema": "llmkit/store-prune/1", "dry_run": dry_run, "deleted": refs})
     else:
         out.records(("would delete" if dry_run else "deleted", ref) for ref in refs)
+
+
+@app.command(cls=PlainCommand)
+def clean(
+    store: Store = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete the cache: tokenized texts and the tokenizers learned for them. Runs and models stay as they are.
+
+    \b
+    llmkit store clean --dry-run
+    llmkit store clean              a later run reads and tokenizes its text anew
+    """
+    from llmkit.checkpoint.refs import default_store
+    from llmkit.cli.output import Output
+    from llmkit.training.cache import clear_cache
+    from llmkit.units import size
+
+    out = Output(as_json=as_json)
+    gone = clear_cache(default_store(store), dry_run=dry_run)
+    if as_json:
+        entries = [{"name": name, "bytes": n} for name, n in gone]
+        out.object({"schema": "llmkit/store-clean/1", "dry_run": dry_run, "deleted": entries})
+    else:
+        out.records(("would delete" if dry_run else "deleted", name, size(n)) for name, n in gone)
 
 
 @app.command(cls=PlainCommand)

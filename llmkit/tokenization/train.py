@@ -48,9 +48,9 @@ def train(
     """Learn a tokenizer from texts, or from files of UTF-8 text.
 
     vocab_size counts everything, special tokens too; a small corpus gives a smaller vocabulary. extra_special: further
-    special tokens, such as "[MASK]". lowercase: WordPiece only. wide_mask: the mask of BPE takes the space before it, as
-    RoBERTa's does, since the word it hides brings one; a text with masks in it does then not come back byte for byte.
-    progress: called as work goes on.
+    special tokens, such as "[MASK]". lowercase: WordPiece only. progress: called as work goes on.
+    wide_mask: the mask of BPE takes the space before it along, as RoBERTa's does, since the word it hides brings one;
+    a text with masks in it does then not come back byte for byte.
     Raises UsageError for an impossible request and InputRefused for a corpus without text.
     """
     if algorithm not in ALGORITHMS:

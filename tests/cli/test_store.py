@@ -10,6 +10,7 @@ import pytest
 
 from llmkit.checkpoint.store import RunDirectory
 from llmkit.cli.app import run as program
+from llmkit.training.cache import text_cache
 
 
 @pytest.fixture
@@ -200,3 +201,26 @@ def test_store_commands_need_no_torch(store):
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+def test_clean_deletes_the_cache_alone_and_says_what_it_takes(store, llmkit):
+    assert llmkit("clean") == (0, "", "")
+    cache = store / ".cache"
+    (cache / "entry").mkdir(parents=True)
+    (cache / "entry" / "ids.bin").write_bytes(bytes(2048))
+    (cache / "outside").symlink_to(store / "gpt-mini")
+    before = sorted(path for path in (store / "gpt-mini").rglob("*"))
+    assert llmkit("clean", "--dry-run")[1].splitlines()[0] == "would delete\tentry\t2.05 kB"
+    assert (cache / "entry" / "ids.bin").exists()
+    assert json.loads(llmkit("clean", "--json")[1])["deleted"][0] == {"name": "entry", "bytes": 2048}
+    assert [path.name for path in cache.iterdir()] == ["lock"]
+    assert sorted((store / "gpt-mini").rglob("*")) == before
+
+
+def test_the_cache_is_not_cleaned_under_a_run_that_prepares_its_text(store, llmkit):
+    with text_cache(store) as cache:
+        (cache / "entry").write_text("half done")
+        code, out, err = llmkit("clean")
+        assert (code, out) == (7, "")
+        assert "in use" in err
+        assert (cache / "entry").exists()
