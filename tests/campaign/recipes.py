@@ -73,4 +73,11 @@ RECIPES = {
         seq_len=32,
         train=", schedule: inverse_sqrt",
     ),
+    "distillation": recipe(
+        "name: distillation, teacher: teacher, from_teacher: false",
+        f"{{family: distilbert, {_SMALL}, max_seq_len: 32}}",
+        tokenizer=_WORDS,
+    ),
 }
+# What must be trained first, in the same store, and under which name.
+TEACHERS = {"distillation": ("teacher", RECIPES["masked"])}

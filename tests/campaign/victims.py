@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.recipes import RECIPES
+from tests.campaign.recipes import RECIPES, TEACHERS
 
 # The calls a save is made of; the victim counts those made while it saves, and can be told to die at any of them.
 CALLS = ("open", "write", "fsync", "rename", "mkdir", "unlink", "rmdir", "truncate")
@@ -89,7 +89,7 @@ class Victims(Trials):
         self.report = Report()
         self.calls = 0
         self.waited = 0.0
-        warm_up(directory, self.recipe)
+        warm_up(directory, self.recipe, TEACHERS.get(objective))
         began = time.perf_counter()
         store = self.fresh("reference")
         code = self.start(store, Fate(call=None), counting=True)
@@ -137,15 +137,30 @@ def command(recipe: Path, store: Path) -> int:
     return run(["pretrain", str(recipe), "--store", str(store)])
 
 
-def warm_up(directory: Path, recipe: Path) -> None:
-    """Import everything, run a few steps, and keep the tokenized text, so that victims start fast."""
+def warm_up(directory: Path, recipe: Path, teacher: tuple[str, str] | None = None) -> None:
+    """Import everything, run a few steps, and keep the tokenized text, so that victims start fast.
+
+    teacher: the name and the recipe of a run that the victims learn from; every one of them finds it in its store.
+    """
+    store, kept = directory / "warm-up", [".cache"]
+    if teacher is not None:
+        name, text = teacher
+        (directory / "teacher.yaml").write_text(text)
+        few_steps(directory / "teacher.yaml", store, "--run", name)
+        kept.append(name)
+    few_steps(recipe, store)
+    for name in kept:
+        shutil.copytree(store / name, directory / "cache-only" / name)
+
+
+def few_steps(recipe: Path, store: Path, *flags: str) -> None:
+    """Run the first three steps of a recipe in this process, in silence."""
     import torch
 
-    torch.set_num_threads(1)
-    store = directory / "warm-up"
     from llmkit.cli.app import run
 
-    flags = ["--set", "train.steps=3", "--quiet", "--store", str(store)]
+    torch.set_num_threads(1)
+    flags = (*flags, "--set", "train.steps=3", "--quiet", "--store", str(store))
     out = os.dup(1)
     with open(os.devnull, "w") as nothing:
         sys.stdout.flush()
@@ -158,8 +173,6 @@ def warm_up(directory: Path, recipe: Path) -> None:
             os.close(out)
     if code != 0:
         raise RuntimeError(f"warming up ended with {code}")
-    (directory / "cache-only").mkdir()
-    shutil.copytree(store / ".cache", directory / "cache-only" / ".cache")
 
 
 def die_at(fate: Fate) -> list[int]:
