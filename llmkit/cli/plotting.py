@@ -152,10 +152,12 @@ def _picture(histories: Sequence[History], x: str, y: str) -> str:
     words = y.replace("_", " ")
     title = ", ".join(h.name for h in histories)
     title = title if len(title) <= _LONGEST_TITLE else f"{len(histories)} runs"
-    is_scored = any(_pairs(h.validation, x, y) for h in histories)
-    subtitle = f"{words} in training: each line of the log (faint) and their mean"
-    subtitle += "; marks: on validation data" if is_scored else ""
     curves = [_curve(h, x, y) for h in histories]
+    subtitle = f"{words} in training: each line of the log (faint) and their mean"
+    if not any(curve.train for curve in curves):
+        subtitle = f"{words} on validation data"
+    elif any(curve.validation for curve in curves):
+        subtitle += "; marks: on validation data"
     return curves_svg(curves, title=title, subtitle=subtitle, kind=x, x_title=_TITLES[x])
 
 

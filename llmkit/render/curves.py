@@ -30,6 +30,11 @@ class Curve:
     validation: Points = ()
     breaks: Sequence[float] = field(default=())
 
+    @property
+    def joined(self) -> Points:
+        """What a line joins the validations of: those of a run of which nothing else is known."""
+        return () if self.train else self.validation
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -86,6 +86,7 @@ def _lines(sheet: Sheet, frame: _Frame, curve: Curve, color: str) -> None:
     for pieces, style in (
         ([thinned(x, y, _MOST_POINTS) for x, y in pieces_of(curve)], 'stroke-width="1" opacity="0.28"'),
         (smoothed(curve, most=_MOST_POINTS), 'stroke-width="2.2"'),
+        ([tuple(np.array(curve.joined).T)] if curve.joined else [], 'stroke-width="1.6"'),
     ):
         for x, y in pieces:
             points = " ".join(f"{frame.x(a):g},{frame.y(b):g}" for a, b in zip(x, y, strict=True))

@@ -125,7 +125,7 @@ def _draw(canvas: Canvas, curve: Curve, run: int, across: Axis, height: Axis, *,
         for x, y in pieces_of(curve):
             x, y = thinned(x, y, 8 * canvas.columns)
             canvas.scatter(across.share(x), height.share(y), f"dim {color}")
-    for x, y in pieces:
+    for x, y in [*pieces, *([tuple(np.array(curve.joined).T)] if curve.joined else [])]:
         canvas.line(across.share(x), height.share(y), color)
     if not (colored or alone):
         for x, y in pieces:

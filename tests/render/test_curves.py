@@ -120,3 +120,12 @@ def test_the_picture_is_well_formed_names_every_run_and_refers_to_nothing_outsid
 def test_a_long_run_makes_no_large_picture():
     long = Curve("a", [(float(i), 1 / (1 + i)) for i in range(50_000)], [(float(i), 0.5) for i in range(0, 50_000, 10)])
     assert len(curves_svg([long], title="t", subtitle="s")) < 60_000
+
+
+def test_validations_are_joined_where_nothing_else_is_known_of_a_run():
+    measured = Curve("a", (), ((0.0, 3.0), (10.0, 2.0)))
+    both = Curve("a", ((0.0, 3.0), (10.0, 2.0)), ((5.0, 2.5),))
+    drawn = [curves_svg([c], title="", subtitle="").count("<polyline") for c in (measured, both)]
+    assert drawn == [1, 2]
+    dots = sum(0x2800 < ord(sign) < 0x2900 for line in plot_lines([measured], 60, 12) for sign in line.plain)
+    assert dots > 8

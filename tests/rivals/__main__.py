@@ -33,6 +33,7 @@ def main() -> int:
     loss.add_argument("--threads", type=int, default=2)
     loss.add_argument("--pairs", type=int, default=2)
     loss.add_argument("--set", action="append", default=[], help="passed on to llmkit pretrain")
+    loss.add_argument("--curves", default="", help="a file for all validations, for llmkit pretrain FILE --plot")
     converge = commands.add_parser("converge", help="validation losses after the same tokens, beside transformers")
     converge.add_argument("case", choices=("gpt", "bert"))
     converge.add_argument("text", nargs="+", help="plain text files")
@@ -44,7 +45,7 @@ def main() -> int:
     if options.what == "loss":
         from tests.rivals.loss import race
 
-        race(options.text, options.nanogpt, options.threads, options.pairs, options.set)
+        race(options.text, options.nanogpt, options.threads, options.pairs, options.set, options.curves)
         return 0
     if options.what == "converge":
         from tests.rivals.converge import curves

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -24,42 +25,70 @@ README = (
 )
 
 
-def race(text: str, nanogpt: str, threads: int, pairs: int, changes: Sequence[str]) -> None:
-    """Print seconds (wall, and CPU of all threads) and the loss of each run, in turn."""
+VALIDATION = re.compile(r"step (\d+): train loss [\d.]+, val loss ([\d.]+)")  # as nanoGPT says it
+
+
+@dataclass
+class Run:
+    """A whole process: its wall and CPU seconds, and its validations: step, seconds since its start, loss."""
+
+    who: str
+    wall: float
+    cpu: float
+    curve: list[tuple[int, float, float]]
+
+
+def race(text: str, nanogpt: str, threads: int, pairs: int, changes: Sequence[str], curves: str = "") -> None:
+    """Print seconds (wall, and CPU of all threads) and the loss of each run, in turn.
+
+    curves: a file for all validations as a table that `llmkit pretrain FILE --plot --x seconds` draws.
+    """
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    rows = ["run\tstep\tseconds\tvalidation"]
     for number in range(pairs):
         runs = [lambda: ours(text, changes), *([lambda: theirs(nanogpt)] if nanogpt else [])]
-        for run in runs if number % 2 == 0 else reversed(runs):
-            who, loss, wall, cpu = run()
-            print(f"{who:8s} loss {loss:.4f}  {wall:6.1f} s  CPU {cpu:6.1f} s", flush=True)
+        for start in runs if number % 2 == 0 else reversed(runs):
+            run = start()
+            print(f"{run.who:8s} loss {run.curve[-1][-1]:.4f}  {run.wall:6.1f} s  CPU {run.cpu:6.1f} s", flush=True)
+            name = run.who if pairs == 1 else f"{run.who} {number + 1}"
+            rows += [f"{name}\t{step}\t{seconds:.2f}\t{loss}" for step, seconds, loss in run.curve]
+    if curves:
+        Path(curves).write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def ours(text: str, changes: Sequence[str]) -> tuple[str, float, float, float]:
+def ours(text: str, changes: Sequence[str]) -> Run:
     """The shipped recipe on the text."""
     with tempfile.TemporaryDirectory() as store:
-        command = [sys.executable, "-m", "llmkit", "pretrain", "shakespeare-char", "--store", store]
+        command = [sys.executable, "-m", "llmkit", "pretrain", "shakespeare-char", "--json", "--store", store]
         for change in (f"data.train={Path(text).resolve()}", *changes):
             command += ["--set", change]
-        _, wall, cpu = timed(command, ROOT)
-        metrics = next(Path(store).glob("*/metrics.jsonl")).read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in metrics]
-        losses = [record["loss"] for record in records if record["event"] == "eval"]
-        return "llmkit", losses[-1], wall, cpu
+        lines, wall, cpu = timed(command, ROOT)
+    events = [(seconds, json.loads(line)) for seconds, line in lines]
+    curve = [(event["step"], seconds, event["loss"]) for seconds, event in events if event["event"] == "eval"]
+    return Run("llmkit", wall, cpu, curve)
 
 
-def theirs(directory: str) -> tuple[str, float, float, float]:
+def theirs(directory: str) -> Run:
     """nanoGPT's own script."""
     with tempfile.TemporaryDirectory() as out:
-        said, wall, cpu = timed([sys.executable, *README.split(), f"--out_dir={out}"], Path(directory))
-        return "nanoGPT", float(re.findall(r"val loss ([\d.]+)", said)[-1]), wall, cpu
+        lines, wall, cpu = timed([sys.executable, "-u", *README.split(), f"--out_dir={out}"], Path(directory))
+    said = [(seconds, found) for seconds, line in lines if (found := VALIDATION.match(line))]
+    return Run("nanoGPT", wall, cpu, [(int(found[1]), seconds, float(found[2])) for seconds, found in said])
 
 
-def timed(command: Sequence[str], where: Path) -> tuple[str, float, float]:
-    """What a command says, its wall seconds and its CPU seconds."""
+def timed(command: Sequence[str], where: Path) -> tuple[list[tuple[float, str]], float, float]:
+    """What a command says, each line with the seconds since its start; its wall seconds and its CPU seconds."""
     before, began = os.times(), time.perf_counter()
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        subprocess.Popen(command, cwd=where, stdout=subprocess.PIPE, stderr=complaints, text=True) as process,
+    ):
+        assert process.stdout is not None
+        lines = [(time.perf_counter() - began, line) for line in process.stdout]
+        code = process.wait()
+        complaints.seek(0)
+        if code:
+            raise SystemExit(f"{' '.join(command)}: {complaints.read()[-2000:]}")
     wall, after = time.perf_counter() - began, os.times()
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr[-2000:]}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return done.stdout, wall, cpu
+    return lines, wall, cpu
