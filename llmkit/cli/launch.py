@@ -53,7 +53,9 @@ class _Launch:
 
     def run(self, arguments: Sequence[str], processes: int, threads: int) -> int:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command += [f"--max-restarts={RESTARTS}", f"--log-dir={self.place}", "-m", "llmkit", *arguments]
+        command += [f"--max-restarts={RESTARTS}", f"--log-dir={self.place}"]
+        # Without the dashes torchrun would take our --run for a short form of options of its own.
+        command += ["-m", "--", "llmkit", *arguments]
         each = threads or max(1, _processors() // processes)
         environment = {
             "LOGLEVEL": "CRITICAL",

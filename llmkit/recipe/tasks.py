@@ -43,7 +43,7 @@ class Task:
     special: tokens that must be in the vocabulary. rate: share of the tokens (or sentences) that the paper hides.
     decoders_form: the form of text for decoders, if it is another; they need no special tokens then.
     examples: families to point at. only, needs: the families it trains and what they have, where the kind does not
-    tell. config: settings of the model that it brings along. alone: it trains on one device only. next: what to try
+    tell. config: settings of the model that it brings along. next: what to try
     when the run is over.
     """
 
@@ -60,7 +60,6 @@ class Task:
     only: tuple[str, ...] = ()
     needs: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
-    alone: bool = False
     next: str = ""
 
     def head(self, family: Family, settings: ObjectiveSettings) -> str | None:
@@ -185,7 +184,6 @@ TASKS: dict[str, Task] = {
             examples=("transformer_xl",),
             only=("transformer_xl",),
             needs="a model with a memory",
-            alone=True,  # what is remembered of each track would have to be gathered from all devices
             next=_WRITE,
         ),
         Task(

@@ -24,6 +24,7 @@ from llmkit.training.events import Evaluation, Event, Listener, Warned
 from llmkit.training.objectives.objective import Objective
 from llmkit.training.optim import Optimizer
 from llmkit.training.parallel.spread import Spread, parameter_of
+from llmkit.training.parallel.world import ALONE, World
 from llmkit.training.progress import Progress
 from llmkit.training.resume import RECIPE, Resumption
 from llmkit.training.saving import Commit
@@ -69,11 +70,13 @@ def saver(
         return Commit(checkpoint.path, checkpoint.manifest.n_bytes)
 
     def save(progress: Progress) -> Commit:
+        remembered = remembered_by_all(objective, world)
+
         def write(directory: Path) -> None:
             write_model(directory, best.model if best is not None and best.model is not None else model)
             write_small(directory)
             newest = best.newest_weights(model, progress) if best is not None else {}
-            state = {**optimizer.state(), **newest, **objective_state(objective)}
+            state = {**optimizer.state(), **newest, **remembered, **partner_weights(objective)}
             save_state(directory, state, progress.to_values())
 
         return told(world.first(lambda: commit(progress, write)))
@@ -113,18 +116,30 @@ def saver(
     return save_together if spread.is_cut else save
 
 
-def objective_state(objective: Objective) -> dict[str, Tensor]:
-    """What the objective must find again: what it remembers, and the weights of its second network."""
-    found = {OBJECTIVE + name: tensor for name, tensor in objective.state().items()}
-    if objective.partner is not None:
-        found |= {PARTNER + name: p.detach() for name, p in objective.partner.named_parameters()}
+def remembered_by_all(objective: Objective, world: World) -> dict[str, Tensor]:
+    """What the objective remembers, with the rows of all processes in their order; all must call this."""
+    found = {}
+    for name, mine in objective.state().items():
+        found[OBJECTIVE + name] = mine
+        if world.size > 1:
+            rows = int(world.sums([len(mine)])[0])
+            start, stop = world.share(rows)
+            whole = torch.zeros((rows, *mine.shape[1:]))
+            whole[start:stop] = mine.detach().cpu()
+            found[OBJECTIVE + name] = world.add(whole).to(mine.dtype)
     return found
+
+
+def partner_weights(objective: Objective) -> dict[str, Tensor]:
+    """The weights of the objective's second network."""
+    partner = objective.partner
+    return {} if partner is None else {PARTNER + name: p.detach() for name, p in partner.named_parameters()}
 
 
 def _state_of_all(spread: Any, optimizer: Optimizer, objective: Objective) -> dict[str, tuple[str | None, Tensor]]:
     """The same tensors and the optimizer's, where they are cut up, each with the parameter whose rows it has."""
     found: dict[str, tuple[str | None, Tensor]] = {n: (parameter_of(n), t) for n, t in optimizer.state().items()}
-    found |= {OBJECTIVE + name: (None, tensor) for name, tensor in objective.state().items()}
+    found |= {name: (None, tensor) for name, tensor in remembered_by_all(objective, spread.world).items()}
     if objective.partner is not None:
         for name, p in objective.partner.named_parameters():
             own = spread.names[id(p)]
@@ -140,7 +155,8 @@ def checkpoint_bytes(
     Where they are cut up all processes must call this.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    beside = sum(t.numel() * t.element_size() for t in objective_state(objective).values())
+    own = [*objective.state().values()] * spread.world.size + [*partner_weights(objective).values()]
+    beside = sum(t.numel() * t.element_size() for t in own)
     state = sum(t.numel() * t.element_size() for t in optimizer.state().values())
     if spread.is_cut:
         state = int(spread.world.sums([state])[0])
@@ -148,8 +164,11 @@ def checkpoint_bytes(
 
 
 @torch.no_grad()
-def restore_weights(resumption: Resumption, model: Any, objective: Objective, best: Best | None = None) -> Progress:
-    """Copy the weights and what the objective remembers into place; return where the run was."""
+def restore_weights(
+    resumption: Resumption, model: Any, objective: Objective, best: Best | None = None, world: World = ALONE
+) -> Progress:
+    """Copy the weights and what the objective remembers, this process's rows of it, into place; return where the run
+    was."""
     path = resumption.checkpoint.path
     stored = read_model(path, verify=False)  # it was verified when it was chosen
     progress = Progress.from_values(load_values(path))
@@ -159,7 +178,8 @@ def restore_weights(resumption: Resumption, model: Any, objective: Objective, be
         model.load_state_dict(newest, strict=False)
         if best is not None and progress.best_score is not None:
             best.model = stored.to(next(model.parameters()).device)
-        objective.load_state(_named(tensors, OBJECTIVE))
+        remembered = _named(tensors, OBJECTIVE)
+        objective.load_state({name: rows[slice(*world.share(len(rows)))] for name, rows in remembered.items()})
         if objective.partner is not None:
             # A parameter that both networks share is stored with both, and the same.
             objective.partner.load_state_dict(_named(tensors, PARTNER), strict=False)

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from llmkit.checkpoint.store import RunDirectory
-from llmkit.errors import UsageError
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import load_family
 from llmkit.recipe.schema import Recipe
@@ -81,7 +80,6 @@ def pretrain(
     """
     assert recipe.model is not None, "a recipe for pre-training has a model section"
     with world.together():
-        refuse_to_spread(recipe, world)
         ingredients = prepared.ingredients | teacher_ingredient(recipe, run.path.parent)
         if resumption is not None:
             check_ingredients(resumption, ingredients, allow)
@@ -138,7 +136,7 @@ def train(
     Raises StorageError before the first step when the disk has no room for the checkpoints.
     """
     device = device or next(model.parameters()).device
-    progress = restore_weights(resumption, model, objective, best) if resumption is not None else None
+    progress = restore_weights(resumption, model, objective, best, world) if resumption is not None else None
     spread = spread_over(Learner(model, objective), recipe.train.parallel, world, device)
     optimizer = make_optimizer(spread.learner, recipe.train, spread)
     if resumption is not None:
@@ -217,13 +215,6 @@ def set_up(recipe: Recipe, place: Place | None = None) -> torch.device:
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     return choose_device(recipe.train.device, place)
-
-
-def refuse_to_spread(recipe: Recipe, world: World) -> None:
-    """Raise UsageError for an objective that trains on one device only, and more."""
-    name = recipe.objective.name
-    if world.size > 1 and TASKS[name].alone:
-        raise UsageError(f"objective.name is {name}, which trains on one device; {world.size} were given")
 
 
 def model_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:

@@ -28,6 +28,7 @@ MUTATIONS = {"kill": "naive-writer", "power": "no-fsync"}
 
 
 def main() -> int:
+    from tests.campaign.parity import MODELS
     from tests.campaign.recipes import RECIPES
 
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
@@ -40,6 +41,8 @@ def main() -> int:
         if name in ("kill", "signals"):
             choices = [*RECIPES, "all"]
             command.add_argument("--objective", default="causal", choices=choices, help="all: the trials for each")
+        if name == "parity":
+            command.add_argument("--objective", default="causal", choices=[*MODELS], help="what the model learns")
         if name in MUTATIONS:
             command.add_argument("--mutate", choices=[MUTATIONS[name]], help="break it on purpose: must be found")
     options = parser.parse_args()
@@ -75,8 +78,10 @@ def make(options: argparse.Namespace, directory: Path, objective: str) -> Any:
 
     if options.what == "ranks":
         return Ranks(directory, options.seed)
-    if options.what in ("parity", "mishaps"):
-        return (Parity if options.what == "parity" else Mishaps)(directory)
+    if options.what == "mishaps":
+        return Mishaps(directory)
+    if options.what == "parity":
+        return Parity(directory, objective=objective)
     if options.what == "power":
         return PowerLoss(directory, options.seed, no_fsync if options.mutate else lambda: None)
     kinds = {"kill": Kills, "signals": Signals, "faults": Faults, "corruption": Corruption, "together": Together}

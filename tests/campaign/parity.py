@@ -18,12 +18,16 @@ from tests.campaign.victims import Report, records, warm_up
 
 STEPS = 50
 TOLERANCE = 1e-5  # relative, on every step's loss
+MODELS = {
+    "causal": "{family: gpt2, d_model: 32, n_layers: 2, n_heads: 2, max_seq_len: 32, dropout: 0, attention_dropout: 0}",
+    "recurrent": "{family: transformer_xl, d_model: 32, n_layers: 2, n_heads: 2, d_ff: 64, mem_len: 32, dropout: 0.0}",
+}
 RECIPE = f"""
 name: victim
-model: {{family: gpt2, d_model: 32, n_layers: 2, n_heads: 2, max_seq_len: 32, dropout: 0.0, attention_dropout: 0.0}}
+model: MODEL
 tokenizer: {{algorithm: char}}
 data: {{train: stories, stories: 60, validation_fraction: 0.05}}
-objective: {{name: causal}}
+objective: {{name: OBJECTIVE}}
 train:
   {{steps: {STEPS}, batch_size: 8, seq_len: 32, accumulate: 2, lr: 3.0e-3, warmup_steps: 3, log_every: 1,
    eval_every: 20, save_every: 25, keep: 3, threads: 1, device: cpu, seed: 5}}
@@ -46,10 +50,10 @@ OPTIMIZERS = ("adamw", "muon")
 class Parity:
     """Trials are cases: 0 to 15; more begin again."""
 
-    def __init__(self, directory: Path, steps: int = STEPS) -> None:
+    def __init__(self, directory: Path, steps: int = STEPS, objective: str = "causal") -> None:
         self.directory, self.steps, self.report, self.calls = directory, steps, Report(), 0
         self.recipe = directory / "victim.yaml"
-        self.recipe.write_text(RECIPE)
+        self.recipe.write_text(RECIPE.replace("MODEL", MODELS[objective]).replace("OBJECTIVE", objective))
         self.worst: dict[str, float] = {}
         warm_up(directory, self.recipe)
         import_all()

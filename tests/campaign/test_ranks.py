@@ -18,6 +18,13 @@ def test_two_processes_that_hand_over_to_one_or_four_see_the_same_samples_and_fo
     assert done.returncode == 0, done.stdout
 
 
+def test_what_is_remembered_of_each_track_is_put_together_from_all_processes_and_handed_out_again():
+    # FSDP in two processes, then alone; DDP in two, then FSDP in four.
+    for first in ("8", "11"):
+        done = campaign("--first", first, "--trials", "1", "--objective", "recurrent", what="parity")
+        assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.campaign
 def test_what_befalls_one_of_two_processes_ends_both_alike():
     done = campaign("--trials", "6", what="mishaps")
@@ -39,8 +46,9 @@ def test_two_processes_of_which_one_is_killed_resume_to_the_very_same_bits():
 @pytest.mark.campaign
 def test_torchrun_starts_all_processes_anew_when_one_is_killed(tmp_path):
     (tmp_path / "victim.yaml").write_text(RECIPE.replace("steps: 9", "steps: 60"))
-    run = tmp_path / "runs" / "victim"
-    command = [sys.executable, "-m", "llmkit", "pretrain", "victim.yaml", "--store", "runs", "--devices", "2"]
+    run = tmp_path / "runs" / "again"
+    flags = ["--store", "runs", "--run", "again", "--devices", "2"]
+    command = [sys.executable, "-m", "llmkit", "pretrain", "victim.yaml", *flags]
     launcher = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         for _ in range(2400):

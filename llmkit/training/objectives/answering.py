@@ -14,7 +14,16 @@ from torch import Tensor
 from llmkit.training.objectives.answers import TOKEN, AnswerBatch, Example, Frame, batch_of
 from llmkit.training.objectives.given import Given
 from llmkit.training.objectives.glimpse import Glimpse, Lane, Mark, lane
-from llmkit.training.objectives.objective import NO_TARGET, Loss, Measured, Picks, Plain, evenly_spaced, held_out
+from llmkit.training.objectives.objective import (
+    NO_TARGET,
+    Loss,
+    Measured,
+    Picks,
+    Plain,
+    evenly_spaced,
+    held_out,
+    is_cut,
+)
 from llmkit.training.objectives.token_loss import token_nats
 from llmkit.training.order import BucketedOrder, ShuffledOrder
 from llmkit.training.seeds import Purpose, generator
@@ -130,6 +139,7 @@ class Answering(Plain):
             if batch.hidden is not None and ahead == 0:
                 found["hidden_accuracy"] = (is_hit & batch.hidden).sum(), int(batch.hidden.sum())
         found = {"loss": (torch.stack(nats).mean(), n), **found}
+        # How many passes writing takes depends on what is written.
         if batch.to_write and not is_cut(model):
             written = self.write(model, [e.source for e in batch.to_write], [e.target for e in batch.to_write])
             found |= self.judge(batch.to_write, written)
@@ -214,12 +224,6 @@ def greedy(
         if not decoder.rows:
             break
     return texts
-
-
-def is_cut(model: EncoderDecoderModel) -> bool:
-    """Whether the parameters lie in parts on several processes (llmkit.training.parallel.cut). These must make equally
-    many passes, and how many writing takes depends on what is written."""
-    return any(hasattr(parameter, "to_local") for parameter in model.parameters())
 
 
 def in_a_row(n: int, size: int) -> list[Picks]:

@@ -91,6 +91,12 @@ def held_out(index: NDArray[np.integer], stage: int = 0) -> Picks:
     return Picks(np.zeros_like(chosen), chosen, chosen, stage, held_out=True)
 
 
+def is_cut(model: nn.Module) -> bool:
+    """Whether the parameters lie in parts on several processes (llmkit.training.parallel.cut). The parts come together
+    in each pass, so that all processes must make equally many, whatever their batches hold."""
+    return any(hasattr(parameter, "to_local") for parameter in model.parameters())
+
+
 class Objective(Protocol):
     """A task to learn: how a batch is made, what it costs, and how well the validation data goes.
 
@@ -131,7 +137,7 @@ class Objective(Protocol):
         """Each example before and after what `collate` does to it."""
 
     def state(self) -> dict[str, Tensor]:
-        """What must survive a resume besides weights, as tensors."""
+        """What must survive a resume besides weights: tensors with a row for each of its examples of a micro-batch."""
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""

@@ -21,7 +21,7 @@ from llmkit.errors import InputRefused
 from llmkit.training.objectives.causal import EVAL_TOKENS, PART, Causal, CausalBatch, stream_options
 from llmkit.training.objectives.given import Given
 from llmkit.training.objectives.glimpse import Glimpse, Mark, lane
-from llmkit.training.objectives.objective import Loss, Measured, Picks, held_out
+from llmkit.training.objectives.objective import Loss, Measured, Picks, held_out, is_cut
 from llmkit.training.objectives.token_loss import token_nats
 from llmkit.training.seeds import Purpose
 
@@ -123,12 +123,15 @@ class Recurrent(Causal):
     def measure(self, model: RecurrentDecoder, batch: RecurrentBatch) -> Measured:  # type: ignore[override]
         """Nats of every token, with the memory carried along the text and without it."""
         memory, found = model.new_memory(), []
-        for ids, targets in zip(
-            batch.input_ids.split(self.seq_len, 1), batch.targets.split(self.seq_len, 1), strict=True
-        ):
+        segments = batch.input_ids.split(self.seq_len, 1)
+        for ids, targets in zip(segments, batch.targets.split(self.seq_len, 1), strict=True):
             for cache in (memory, None):
                 hidden = model.encode(ids, cache=cache).flatten(0, 1)
                 found.append(token_nats(model.head, hidden, targets.flatten()))
+        if is_cut(model):
+            # The last batch may be shorter, and still takes as many passes as those of the other processes.
+            for _ in range(2 * (EVAL_SEGMENTS - len(segments))):
+                model.encode(batch.input_ids[:, :1])
         n = batch.counts[PART]
         return {
             "loss": (torch.stack(found[::2]).sum(), n),

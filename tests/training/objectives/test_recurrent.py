@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from llmkit.errors import InputRefused, UsageError
+from llmkit.errors import InputRefused
 from llmkit.models.registry import load_family
 from llmkit.training.objectives.recurrent import EVAL_SEGMENTS, Recurrent
 
@@ -131,16 +131,3 @@ def test_held_out_text_is_read_in_a_row_with_and_without_memory(made):
 def test_a_text_too_short_for_its_tracks_is_refused():
     with pytest.raises(InputRefused, match="too few for 6 tracks of 6"):
         objective(30)
-
-
-def test_what_is_remembered_is_not_spread_over_devices():
-    from llmkit.recipe import load_recipe
-    from llmkit.training.parallel.place import Place
-    from llmkit.training.parallel.world import World
-    from llmkit.training.session import refuse_to_spread
-
-    two = World(Place(rank=0, size=2))
-    with pytest.raises(UsageError, match="recurrent, which trains on one device; 2 were given"):
-        refuse_to_spread(load_recipe("transformer-xl-mini", []), two)
-    refuse_to_spread(load_recipe("llama-mini", []), two)
-    refuse_to_spread(load_recipe("transformer-xl-mini", []), World())
