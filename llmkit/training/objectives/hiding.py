@@ -83,11 +83,12 @@ class Hiding:
         ids, is_text: (batch, seq), what may be hidden; rngs: one per row.
         """
         width = ids.shape[1]
-        draws = uniform(rngs, 3 * width).reshape(len(ids), 3, width)
+        # Three for each column, in this order: an example draws the same, however wide its batch is padded.
+        draws = uniform(rngs, 3 * width).reshape(len(ids), width, 3)
         first = np.broadcast_to(np.arange(width), ids.shape) if self.words is None else _first(ids, is_text, self.words)
-        draw, fate = (np.take_along_axis(draws[:, i], first, axis=1) for i in (0, 1))
+        draw, fate = (np.take_along_axis(draws[:, :, i], first, axis=1) for i in (0, 1))
         positions = np.flatnonzero(_chosen(draw, first, is_text, self.rate))
-        flat, fate, other = ids.reshape(-1), fate.reshape(-1), draws[:, 2].reshape(-1)
+        flat, fate, other = ids.reshape(-1), fate.reshape(-1), draws[:, :, 2].reshape(-1)
         targets = flat[positions]
         flat[positions[fate[positions] < self.masked]] = self.tokens.mask
         randoms = positions[fate[positions] >= 1.0 - self.random]

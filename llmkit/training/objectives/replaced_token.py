@@ -72,9 +72,11 @@ class ReplacedToken(Plain):
 
     def collate(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> ReplacedBatch:
         """Masked examples. What will be drawn from the generator is settled here, so it is each example's own."""
+        # Of generators of their own, as how much the others have given depends on how wide the batch is padded.
+        own = [np.random.default_rng(int(rng.integers(2**63))) for rng in rngs]
         batch = self.data.collate(picks, rngs)
         assert isinstance(batch, MaskedBatch)
-        dice = uniform(rngs, batch.input_ids.shape[1]).reshape(-1)[batch.positions.numpy()]
+        dice = uniform(own, batch.input_ids.shape[1]).reshape(-1)[batch.positions.numpy()]
         counts = {GENERATOR: batch.counts[TOKEN], REPLACED: batch.n_tokens}
         same = {f.name: getattr(batch, f.name) for f in fields(batch)}
         return ReplacedBatch(**same | {"counts": counts}, dice=torch.from_numpy(dice).float())
