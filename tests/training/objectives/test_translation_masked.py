@@ -168,7 +168,7 @@ def test_it_learns_to_look_at_the_translation(objective, settings):
     text = pairs(400, longest=4)
     task = objective(text, seq_len=12, batch_size=16, validation=pairs(40, longest=4, seed=1))
     model = network(n_languages=2)
-    s = settings(steps=120, batch_size=16, accumulate=1, seq_len=12, optimizer="muon", lr=1e-2, save_every=0)
+    s = settings(steps=240, batch_size=16, accumulate=1, seq_len=12, optimizer="muon", lr=1e-2, save_every=0)
     Trainer(model, task, make_optimizer(Learner(model, task), replace(s, eval_every=0)), replace(s, eval_every=0)).run()
     after = evaluate(task, model.eval())
     assert after["masked_accuracy"] > after["alone_accuracy"] + 0.2
