@@ -51,11 +51,11 @@ Devices = Annotated[
 
 def starts_others(devices: int | None, recipe: Recipe) -> bool:
     """Whether this process is to start several that train; refused early when they could not share a batch."""
-    from llmkit.training.parallel.place import Place, refuse_uneven
+    from llmkit.training.parallel.place import Place, refuse_to_spread
 
     if devices is None or devices == 1 or Place.from_environment().size > 1:
         return False
-    refuse_uneven(recipe, devices)
+    refuse_to_spread(recipe, devices)
     return True
 
 

@@ -13,7 +13,7 @@ from llmkit.cli.training import Talk, put_result, say_finished, session
 from llmkit.cli.training_run import OpenRun
 from llmkit.errors import UsageError
 from llmkit.recipe.schema import Recipe
-from llmkit.training.parallel.place import Place, refuse_uneven
+from llmkit.training.parallel.place import Place, refuse_to_spread
 from llmkit.training.resume import find_resumption, is_finished
 
 
@@ -34,7 +34,7 @@ def carry_out_together(
     """
     if recipe.is_finetune:
         raise UsageError("finetune trains in one process", "start it without torchrun")
-    refuse_uneven(recipe, place.size)
+    refuse_to_spread(recipe, place.size)
     talk = Talk(as_json, quiet) if place.is_first else Talk(False, True, is_mute=True)
     with session(directory, talk, lock=False, leave=deliver) as stop:
         # Else torch tells every user of DistributedDataParallel about an option that is chosen on purpose.

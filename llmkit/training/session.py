@@ -95,7 +95,7 @@ def pretrain(
     model = load_family(recipe.model.family).build(config)
     if world.size == 1 or recipe.train.parallel == "ddp":  # what is cut up goes to its devices part by part
         model = model.to(device)
-    objective = make_objective(given(recipe, prepared, config, run.path.parent, model))
+    objective = make_objective(replace(given(recipe, prepared, config, run.path.parent, model), device=device))
     return train(
         recipe,
         run,

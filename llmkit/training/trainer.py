@@ -177,6 +177,7 @@ class Trainer:
         p = self.progress
         if s.nonfinite == "skip" and p.skipped_in_a_row < s.max_skips:
             p.skipped, p.skipped_in_a_row = p.skipped + 1, p.skipped_in_a_row + 1
+            self.objective.left_out()
             self.emit(Skipped(step, what, where, p.skipped))
             return
         self.emit(End(step, "diverged", 0.0, {"loss": loss}))

@@ -30,7 +30,7 @@ data: {{train: stories, stories: 60, validation_fraction: 0.05}}
 objective: {{name: OBJECTIVE}}
 train:
   {{steps: {STEPS}, batch_size: 8, seq_len: 32, accumulate: 2, lr: 3.0e-3, warmup_steps: 3, log_every: 1,
-   eval_every: 20, save_every: 25, keep: 3, threads: 1, device: cpu, seed: 5}}
+   eval_every: 20, sample_every: 10, sample_prompt: One day, save_every: 25, keep: 3, threads: 1, device: cpu, seed: 5}}
 """
 Way = tuple[int, str]  # processes, and how the model is spread over them
 # Each case for AdamW and for Muon: how the first half is trained, and how the second.

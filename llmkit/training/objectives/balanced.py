@@ -124,6 +124,10 @@ class Balanced:
         """See Objective."""
         self.inner.load_state(tensors)
 
+    def left_out(self) -> None:
+        """See Objective."""
+        self.inner.left_out()
+
 
 @contextmanager
 def watched(model: nn.Module, batch: Batch) -> Iterator[list[Watched]]:

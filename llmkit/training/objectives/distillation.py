@@ -181,7 +181,7 @@ def make(given: Given) -> Distillation:
     check_teacher(teacher.config, given.config, longest)
     weights, remarks = Weights.of(o), []
     if model is not None:
-        teacher.to(next(model.parameters()).device)
+        teacher.to(given.device or next(model.parameters()).device)
         if o.from_teacher:
             start_from(model, teacher)
         widths = hidden_width(model), hidden_width(teacher)

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from llmkit.models.config import ModelConfig
@@ -91,8 +92,8 @@ class Given:
 
     config: the model's. text, validation: tokenized in the form that the task names. tokenizer: None when a plan is
     made on random tokens; there are no samples then. load: a checkpoint by reference, for objectives with a teacher.
-    model: what is to learn, where it will learn, for objectives with a second network beside it; None when examples
-    are only looked at.
+    model: what is to learn, for objectives with a second network beside it; None when examples are only looked at.
+    device: where it will learn, if not where it is now.
     """
 
     objective: ObjectiveSettings
@@ -104,6 +105,7 @@ class Given:
     tokenizer: Tokenizer | None = None
     load: Callable[[str], AnyModel] | None = None
     model: AnyModel | None = None
+    device: torch.device | None = None
 
 
 def make_objective(given: Given) -> Objective:

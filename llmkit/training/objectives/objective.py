@@ -142,6 +142,9 @@ class Objective(Protocol):
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
 
+    def left_out(self) -> None:
+        """A step was not taken, because a number in it is not finite: forget what it left behind."""
+
 
 class Plain:
     """What most objectives say to the rarer questions: no second network, no samples, nothing to remember."""
@@ -163,6 +166,9 @@ class Plain:
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Nothing to take back."""
+
+    def left_out(self) -> None:
+        """Nothing to forget."""
 
 
 def sum_of(tensors: list[Tensor]) -> Tensor:

@@ -167,6 +167,11 @@ class Recurrent(Causal):
         for micro, layer in sorted(tuple(map(int, name.split("."))) for name in tensors):
             self._stored.setdefault(micro, []).append(tensors[f"{micro}.{layer}"])
 
+    def left_out(self) -> None:
+        """See Objective: what is not finite would go on from layer to layer, so all tracks begin with nothing again."""
+        self._memories.clear()
+        self._stored.clear()
+
 
 def make(given: Given) -> Recurrent:
     """The objective as the recipe has it."""

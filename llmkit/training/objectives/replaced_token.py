@@ -73,7 +73,7 @@ class ReplacedToken(Plain):
     def collate(self, picks: Picks, rngs: Sequence[np.random.Generator]) -> ReplacedBatch:
         """Masked examples. What will be drawn from the generator is settled here, so it is each example's own."""
         # Of generators of their own, as how much the others have given depends on how wide the batch is padded.
-        own = [np.random.default_rng(int(rng.integers(2**63))) for rng in rngs]
+        own = [np.random.Generator(rng.bit_generator.jumped()) for rng in rngs]  # type: ignore[attr-defined]
         batch = self.data.collate(picks, rngs)
         assert isinstance(batch, MaskedBatch)
         dice = uniform(own, batch.input_ids.shape[1]).reshape(-1)[batch.positions.numpy()]

@@ -46,7 +46,8 @@ class SpanCorruption(Answering):
         self._is_sentinel = {int(i): hole for hole, i in enumerate(self.sentinels)}
         self.ids = given.text.ids
         room = self.seq_len - self.frame.around
-        self.length = text_length(room, self.rate, self.mean_span, holes=len(self.sentinels) - 1)
+        most = len(self.sentinels) - 1
+        self.length = text_length(room, self.rate, self.mean_span, holes=most, answer=self.seq_len - self.frame.beside)
         if len(self.ids) < self.length:
             raise InputRefused(
                 f"the training text has {len(self.ids):,} tokens, fewer than one example needs ({self.length:,})",
@@ -101,12 +102,13 @@ def hidden_counts(length: int, rate: float, mean_span: float, most: int) -> tupl
     return hidden, min(max(round(hidden / mean_span), 1), length - hidden, most)
 
 
-def text_length(room: int, rate: float, mean_span: float, *, holes: int) -> int:
-    """Tokens of text whose source, a sentinel for each run, fills `room` tokens; fewer if it had more than `holes`."""
+def text_length(room: int, rate: float, mean_span: float, *, holes: int, answer: int) -> int:
+    """Tokens of text whose source, a sentinel for each run, fills `room` tokens; fewer if it had more than `holes`, or
+    if what is hidden, with its sentinels, were more than `answer` tokens."""
 
     def fits(length: int) -> bool:
         hidden, runs = hidden_counts(length, rate, mean_span, length)
-        return length - hidden + runs <= room and runs <= holes
+        return length - hidden + runs <= room and runs <= holes and hidden + runs + 1 <= answer
 
     length = 2
     while fits(length + 1):

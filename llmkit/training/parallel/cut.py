@@ -85,6 +85,7 @@ class Cut(Spread):
             for module in self.modules:
                 module.reshard()
                 module.set_reshard_after_forward(module is not self.learner, recurse=False)
+                _forget_passes(module)
 
     def assembled(self) -> AbstractContextManager[Any]:
         """See Spread. Takes the memory of the whole model."""
@@ -126,6 +127,19 @@ class Cut(Spread):
         return min(rank * chunk, n), min((rank + 1) * chunk, n)
 
 
+def _forget_passes(module: Any) -> None:
+    """Forget the order in which blocks ran, which FSDP notes and the next backward pass fetches parameters by.
+
+    Where one process ran the model alone its order would differ from the others', and they would wait for each other
+    forever. Private to torch, which clears these lists after a backward pass only.
+    """
+    state = module._get_fsdp_state()
+    for group in getattr(state, "_fsdp_param_groups", None) or [state._fsdp_param_group]:
+        if group is not None:
+            group._post_forward_indices.clear()
+            group.comm_ctx.post_forward_order.clear()
+
+
 def _width(shape: Sequence[int]) -> int:
     """Elements in a row."""
     return torch.Size(shape[1:]).numel()
@@ -139,7 +153,7 @@ def blocks(learner: Learner) -> list[nn.Module]:
     owners = Counter(id(p) for m in set(learner.modules()) for p in m._parameters.values() if p is not None)
     found: dict[int, nn.Module] = {}
     for stack in learner.modules():
-        if type(stack) is not Stack or stack.layer_drop:
+        if type(stack) is not Stack:
             continue
         for block in stack.blocks:
             inside = Counter(id(p) for m in set(block.modules()) for p in m._parameters.values() if p is not None)

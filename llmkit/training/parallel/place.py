@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llmkit.errors import UsageError
 from llmkit.recipe.schema import Recipe
+from llmkit.training.schedule import first_long_step
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,11 @@ class Place:
         return cls(rank, size, local, attempt)
 
 
-def refuse_uneven(recipe: Recipe, size: int) -> None:
-    """Raise UsageError for a batch that cannot be divided evenly among `size` processes."""
+def refuse_to_spread(recipe: Recipe, size: int) -> None:
+    """Raise UsageError for a recipe that `size` processes cannot share: an uneven batch, long examples that are fewer
+    than they are, or gradients that cannot be added up."""
+    if size == 1:
+        return
     batch = recipe.train.batch_size
     if batch % size:
         below = batch // size * size
@@ -59,3 +63,17 @@ def refuse_uneven(recipe: Recipe, size: int) -> None:
             f"train.batch_size is {batch}, which {size} processes cannot share evenly",
             f"set train.batch_size={near}; each process takes its part of every batch",
         )
+    if recipe.train.parallel == "fsdp" and recipe.model is not None and recipe.model.fields.get("layer_drop"):
+        # Each process drops blocks of its own; what is cut up has to have gradients on all or none.
+        raise UsageError(
+            "a model that drops layers (model.layer_drop) cannot be cut up (train.parallel: fsdp)",
+            "set train.parallel=ddp, or model.layer_drop=0",
+        )
+    t, longest = recipe.train, recipe.model.fields.get("max_seq_len") if recipe.model else None
+    if longest and longest > t.seq_len and first_long_step(t.steps, recipe.objective.long_share) < t.steps:
+        later = max(1, batch * t.seq_len // longest)
+        if later < size:
+            raise UsageError(
+                f"the last steps have {later} long examples each (objective.long_share), too few for {size} processes",
+                f"set train.batch_size={-(-size * longest // t.seq_len // size) * size}, or objective.long_share=0",
+            )

@@ -131,3 +131,15 @@ def test_held_out_text_is_read_in_a_row_with_and_without_memory(made):
 def test_a_text_too_short_for_its_tracks_is_refused():
     with pytest.raises(InputRefused, match="too few for 6 tracks of 6"):
         objective(30)
+
+
+def test_a_step_that_was_left_out_leaves_nothing_behind(made):
+    net, wanted = model(), objective()
+    for step in range(3):
+        wanted.loss(net, made(wanted, wanted.picks(step * 6, 3)))
+    assert wanted.state()
+    wanted.left_out()
+    assert not wanted.state()
+    batch = made(wanted, wanted.picks(3 * 6, 3))
+    alone = F.cross_entropy(net(batch.input_ids).logits.flatten(0, 1), batch.targets.flatten(), reduction="sum")
+    torch.testing.assert_close(wanted.loss(net, batch).total * batch.targets.numel(), alone)

@@ -180,3 +180,13 @@ def test_it_learns_to_tell_what_does_not_belong(objective, settings):
     after = evaluate(task, model.eval())
     assert after["replaced_f1"] > 0.6 > before["replaced_f1"]
     assert after["generator_loss"] < before["generator_loss"]
+
+
+def test_the_preview_shows_what_a_step_would_see(objective):
+    task = objective(networks()[1])
+    picks = task.picks(0, 8)
+    batch = task.collate(picks, generators(0, Purpose.CORRUPTION, picks.draw))
+    shown = task.preview(picks, generators(0, Purpose.CORRUPTION, picks.draw))
+    for ids, length, glimpse in zip(batch.input_ids.tolist(), batch.lengths(), shown, strict=True):
+        lane = next(lane for lane in glimpse.lanes if lane.name == "input")
+        assert [i for i, _ in lane.tokens] == ids[:length]

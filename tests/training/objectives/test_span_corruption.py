@@ -45,15 +45,23 @@ def test_the_example_of_the_paper():
 def test_as_much_text_as_fills_an_example():
     # T5's own configuration: compute_input_and_target_lengths gives 568 tokens of text for inputs of 512 with their
     # end token, and targets of 114 with theirs. One sentinel more closes them here.
-    length = text_length(511, 0.15, 3.0, holes=99)
+    length = text_length(511, 0.15, 3.0, holes=99, answer=512)
     hidden, holes = hidden_counts(length, 0.15, 3.0, 99)
     assert (length, length - hidden + holes, hidden + holes) == (568, 511, 113)
 
 
 def test_more_holes_than_sentinels_make_the_text_shorter():
-    length = text_length(4000, 0.15, 3.0, holes=99)
+    length = text_length(4000, 0.15, 3.0, holes=99, answer=4000)
     assert hidden_counts(length, 0.15, 3.0, 10**6)[1] == 99
     assert hidden_counts(length + 1, 0.15, 3.0, 10**6)[1] == 100
+
+
+@pytest.mark.parametrize(("rate", "mean"), [(0.5, 1.0), (0.7, 3.0), (0.9, 4.0)])
+def test_an_answer_is_no_longer_than_what_the_model_reads(rate, mean):
+    length = text_length(126, rate, mean, holes=99, answer=127)
+    hidden, holes = hidden_counts(length, rate, mean, 99)
+    assert 100 < hidden + holes + 1 <= 127
+    assert length - hidden + holes <= 126
 
 
 @pytest.mark.parametrize("length", [2, 3, 5, 20, 57, 568])

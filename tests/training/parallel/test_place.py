@@ -4,7 +4,7 @@ import pytest
 
 from llmkit.errors import UsageError
 from llmkit.recipe.load import load_recipe
-from llmkit.training.parallel.place import Place, refuse_uneven
+from llmkit.training.parallel.place import Place, refuse_to_spread
 from llmkit.training.parallel.world import World
 
 
@@ -26,12 +26,12 @@ def test_a_place_that_cannot_be_is_refused(rank, size):
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused_with_the_nearest_that_can():
     recipe = load_recipe("gpt-mini", ["train.batch_size=10"])
-    refuse_uneven(recipe, 5)
+    refuse_to_spread(recipe, 5)
     with pytest.raises(UsageError) as refused:
-        refuse_uneven(recipe, 4)
+        refuse_to_spread(recipe, 4)
     assert "8 or 12" in str(refused.value)
     with pytest.raises(UsageError) as refused:
-        refuse_uneven(recipe, 16)
+        refuse_to_spread(recipe, 16)
     assert "train.batch_size=16;" in str(refused.value)
 
 
@@ -41,6 +41,25 @@ def test_the_shares_of_all_processes_are_everything_once_and_in_order(size, n):
     shares = [World(Place(rank, size)).share(n) for rank in range(size)]
     assert [i for start, stop in shares for i in range(start, stop)] == list(range(n))
     assert max(stop - start for start, stop in shares) - min(stop - start for start, stop in shares) <= 1
+
+
+def test_more_processes_than_long_examples_are_refused_before_the_first_step_and_not_at_the_last():
+    recipe = load_recipe("bert-mini", ["train.batch_size=16", "train.seq_len=16", "objective.long_share=0.3"])
+    refuse_to_spread(recipe, 2)
+    with pytest.raises(UsageError) as refused:
+        refuse_to_spread(recipe, 4)
+    assert "2 long examples" in str(refused.value)
+    assert "train.batch_size=32," in str(refused.value.hint)
+    refuse_to_spread(load_recipe("bert-mini", ["train.batch_size=32", "train.seq_len=16"]), 4)
+    refuse_to_spread(load_recipe("bert-mini", ["train.batch_size=16", "objective.long_share=0"]), 16)
+
+
+def test_a_model_that_drops_layers_is_not_cut_up():
+    recipe = load_recipe("bart-mini", ["model.layer_drop=0.1", "train.parallel=fsdp"])
+    refuse_to_spread(recipe, 1)
+    with pytest.raises(UsageError, match="layer_drop"):
+        refuse_to_spread(recipe, 2)
+    refuse_to_spread(load_recipe("bart-mini", ["model.layer_drop=0.1"]), 2)
 
 
 def test_alone_nothing_is_changed_by_asking_all():
