@@ -86,6 +86,7 @@ class Output:
     def write_svg(self, picture: str) -> None:
         """Write the picture that --svg asked for."""
         assert self.svg is not None
+        refuse_other_files(self.svg)
         write_text(self.svg, picture)
         self.note(f"wrote {self.svg}")
 
@@ -136,6 +137,13 @@ def refuse_overwriting(target: Path, inputs: Iterable[str | Path]) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # one of them is not there, or stdin is closed
             if os.path.samefile(target, sys.stdin.fileno() if str(source) == "-" else source):
                 raise UsageError(f"{target} is an input; writing it would destroy what is read", "choose another name")
+
+
+def refuse_other_files(target: Path) -> None:
+    """Raise UsageError if `target` is a file with something else than a picture in it, say a recipe."""
+    with contextlib.suppress(OSError):
+        if target.is_file() and (begin := target.read_bytes()[:4096].strip()) and b"<svg" not in begin:
+            raise UsageError(f"{target} is there and is no SVG; the picture would destroy it", "choose another name")
 
 
 def json_text(body: object, *, allow_nan: bool = True) -> str:

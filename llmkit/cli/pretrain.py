@@ -69,6 +69,10 @@ def pretrain(
     if sweep:
         from llmkit.cli.sweeping import sweep_runs
 
+        if preview is not None:
+            from llmkit.errors import UsageError
+
+            raise UsageError("--preview shows one recipe, --sweep trains several", "leave one of them out")
         path = one_recipe(recipe)
         sweep_runs(
             context,

@@ -205,9 +205,12 @@ def session(
 
 def say_finished(resumption: Resumption, directory: Path, talk: Talk) -> None:
     """Nothing is left to do: say so and how to get more."""
+    from llmkit.training.resume import may_go_on
+
+    flag = "" if may_go_on(resumption) else " and add --allow-change train.steps, as the rates would have been others"
     talk.say(
-        f"{directory.name} is finished: {resumption.step} of {resumption.step} steps. To go on, raise train.steps; "
-        "to start anew, choose another --run NAME."
+        f"{directory.name} is finished: {resumption.step} of {resumption.step} steps. "
+        f"To go on, raise train.steps{flag}; to start anew, choose another --run NAME."
     )
 
 

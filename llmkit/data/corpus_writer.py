@@ -215,7 +215,10 @@ def write_corpus(
                 progress(out.n_documents, out.n_bytes)
         content = out.finish()
         if not out.n_tokens:
-            raise InputRefused(f"no text in {source.describe()}", "every document is empty or white space")
+            raise InputRefused(
+                f"no text in {source.describe()}",
+                "use more text; of a small one hold out a larger part (data.validation_fraction)",
+            )
         out.note(key, content, out.report(source.describe(), _origins(source)))
 
 

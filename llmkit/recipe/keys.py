@@ -74,7 +74,7 @@ class Spec:
 def number(value: float) -> str:
     """A limit as people write it."""
     is_whole = float(value).is_integer() and abs(value) < 1e9
-    return str(int(value)) if is_whole else f"{value:g}".replace("e+", "e").replace("e-0", "e-")
+    return str(int(value)) if is_whole else f"{value:.10g}".replace("e+", "e").replace("e-0", "e-")
 
 
 def top_specs() -> dict[str, Spec]:

@@ -133,10 +133,10 @@ def named_texts(recipe: Recipe) -> tuple[Corpus | Pairs, Corpus | Pairs | None]:
         if d.weights is not None:
             return open_weighted_pairs(d.train, d.target, d.weights, *sides, fraction=d.validation_fraction, **settings)
         return open_pair_split(d.train, d.target, *sides, fraction=d.validation_fraction, **settings)
-    for given, name in ((d.target, "target"), (d.validation_target, "validation_target")):
+    for given, name in ((d.target, "target"), (d.validation_target, "validation_target"), (d.pair, "pair")):
         if given is not None:
             raise UsageError(
-                f"data.{name} is the other side of pairs, and {recipe.objective.name} reads single texts",
+                f"data.{name} makes pairs of texts, and {recipe.objective.name} reads single texts",
                 "remove it, or choose an objective for pairs: seq2seq or translation_masked",
             )
     settings = {"field": d.field, "stories": d.stories, "seed": d.seed}

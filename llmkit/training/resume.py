@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,17 @@ def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where:
         min(step, _first_long_step(old)) == min(step, _first_long_step(new))
     ):
         refused = [k for k in refused if k not in SCHEDULE]
+    if "model.family" in refused or "objective.name" in refused:
+        raise UsageError(
+            f"{where} holds another run: {_what(old)}, {step:,} steps; the recipe says {_what(new)}",
+            "start a new run with --run NAME",
+        )
+    if bound := [k for k in changed if _is_bound(k)]:
+        shown = "; ".join(f"{k}: {_shown(before, k)} -> {_shown(after, k)}" for k in bound)
+        raise UsageError(
+            f"{where} was trained for {step:,} steps with what cannot change in a run: {shown}",
+            "start a new run with --run NAME",
+        )
     if refused:
         shown = "; ".join(f"{k}: {_shown(before, k)} -> {_shown(after, k)}" for k in refused)
         flags = " ".join(f"--allow-change {k}" for k in refused)
@@ -109,9 +120,27 @@ def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where:
         )
 
 
+def may_go_on(resumption: Resumption) -> bool:
+    """Whether more steps leave the rates of those done as they were."""
+    then = resumption.recipe.train
+    longer = replace(then, steps=2 * then.steps)
+    return all(learning_rate(i, then) == learning_rate(i, longer) for i in range(resumption.step))
+
+
 def is_finished(resumption: Resumption, recipe: Recipe) -> bool:
     """Whether nothing is left to do."""
     return resumption.step >= recipe.train.steps
+
+
+def _is_bound(key: str) -> bool:
+    """Whether weights, optimizer state and token ids of a run only fit the value that a key had at its start."""
+    if key.startswith("model."):
+        return "drop" not in key
+    return key == "train.optimizer" or (key.startswith("tokenizer.") and key != "tokenizer.path")
+
+
+def _what(recipe: Recipe) -> str:
+    return f"{recipe.model.family if recipe.model else recipe.base} on {recipe.objective.name}"
 
 
 def _first_long_step(recipe: Recipe) -> int:

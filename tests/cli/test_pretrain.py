@@ -304,3 +304,50 @@ def test_a_recipe_that_asks_for_a_compiler_trains_without_one_and_says_so(pretra
     done = pretrain("--set", "train.compile=true", "--set", "train.steps=2")
     assert done.code == 0
     assert "no C++ compiler (no-such-compiler) is here; the model trains uncompiled" in done.err
+
+
+def test_what_weights_and_ids_depend_on_cannot_change_in_a_run_and_no_flag_is_offered_for_it(pretrain, place):
+    constant = ("--set", "train.schedule=constant", "--set", "train.steps=9")
+    assert pretrain("--set", "train.schedule=constant").code == 0
+    for key, value in (("model.d_model", 8), ("tokenizer.algorithm", "bpe"), ("train.optimizer", "muon")):
+        for flags in ((), ("--allow-change", key)):
+            refused = pretrain(*constant, "--set", f"{key}={value}", *flags)
+            assert refused.code == 2
+            assert "what cannot change in a run" in refused.err
+            assert f"{key}: " in refused.err
+            assert "--allow-change" not in refused.err
+    other = pretrain(*constant, "--set", "model.family=llama")
+    assert "holds another run: gpt2 on causal, 6 steps; the recipe says llama on causal" in other.err
+    assert other.err.count("\n") <= 2
+    assert pretrain(*constant, "--set", "model.dropout=0", "--allow-change", "model.dropout").code == 0
+
+
+def test_a_finished_run_says_what_it_takes_to_go_on(pretrain, place):
+    assert pretrain().code == 0
+    said = pretrain().err
+    assert "raise train.steps and add --allow-change train.steps" in said
+    assert pretrain("--set", "train.steps=8", "--allow-change", "train.steps").code == 0
+    assert pretrain("--run", "even", "--set", "train.schedule=constant").code == 0
+    assert "To go on, raise train.steps; to start" in pretrain("--run", "even", "--set", "train.schedule=constant").err
+
+
+def test_a_preview_of_a_sweep_is_refused_before_anything_is_trained(pretrain, place):
+    assert pretrain("--preview", "1", "--sweep", "train.lr=1,2").code == 2
+    assert not (place / "runs").exists()
+
+
+def test_a_picture_does_not_replace_a_file_that_is_none(pretrain, place):
+    assert pretrain().code == 0
+    before = (place / "tiny.yaml").read_bytes()
+    refused = pretrain("--plot", "--svg", "tiny.yaml", "--run", "tiny")
+    assert refused.code == 2
+    assert "is no SVG" in refused.err
+    assert (place / "tiny.yaml").read_bytes() == before
+    for _ in range(2):
+        assert pretrain("--plot", "--svg", "curve.svg", "--run", "tiny").code == 0
+
+
+def test_what_makes_pairs_is_refused_where_single_texts_are_read(pretrain, place):
+    refused = pretrain("--set", "data.pair=mirror")
+    assert refused.code == 2
+    assert "data.pair makes pairs of texts, and causal reads single texts" in refused.err

@@ -75,7 +75,7 @@ def test_weights_are_given_beside_the_list_of_sources(tmp_path):
 
 
 def test_the_other_side_of_pairs_is_refused_where_nobody_reads_it(tmp_path):
-    with pytest.raises(UsageError, match=r"data.target is the other side of pairs"):
+    with pytest.raises(UsageError, match=r"data.target makes pairs of texts"):
         prepared(tmp_path, "causal", "data.target=x.txt")
 
 

@@ -1,15 +1,19 @@
 """Examples are the same whoever makes them: what several processes make together is what one would make."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from llmkit.models.registry import load_family
 from llmkit.recipe.load import parse_recipe
 from llmkit.training.feed import Feed
+from llmkit.training.objectives.balanced import LOAD
 from llmkit.training.objectives.given import make_objective
 from llmkit.training.parallel.place import Place
 from llmkit.training.parallel.world import World
 from llmkit.training.prepare import prepare
+from llmkit.training.seeds import Purpose, generators
 from llmkit.training.session import given, model_config
 from tests.campaign.recipes import RECIPES, TEACHERS
 
@@ -54,3 +58,17 @@ def test_the_losses_of_the_parts_of_a_step_add_up_to_those_of_the_whole(name, tm
     for (want, n), (have, m) in zip(whole, parts, strict=True):
         assert n == m
         assert have == pytest.approx(want, rel=2e-5)
+
+
+def test_the_load_of_experts_is_that_of_the_text_and_not_of_answers_that_are_written(tmp_path):
+    recipe = parse_recipe(RECIPES["routers"], "recipe.yaml")
+    prepared = prepare(recipe, tmp_path, tmp_path / "cache", say=lambda line: None)
+    config = model_config(recipe, prepared.tokenizer)
+    model = load_family(recipe.model.family).build(config).eval()
+    objective = make_objective(given(recipe, prepared, config, tmp_path, model))
+    picks = objective.held_out()[0]
+    batch = objective.collate(picks, generators(0, Purpose.VALIDATION, picks.draw))
+    assert batch.to_write
+    with torch.no_grad():
+        loads = [objective.measure(model, b)[LOAD][0] for b in (batch, replace(batch, to_write=()))]
+    assert torch.equal(*loads)

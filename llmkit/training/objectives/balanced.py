@@ -93,13 +93,13 @@ class Balanced:
         """What the objective measures, and how many tokens chose each expert, (layers, n_experts)."""
         with watched(model, batch) as passes:
             found = dict(self.inner.measure(model, batch))
-        loads: dict[tuple[int, int], list[Tensor]] = {}
+        loads: list[Tensor] = []
+        first: dict[int, Watched] = {}
         for p in passes:
-            for layer, routing in enumerate(p.routings):
-                loads.setdefault((p.stack, layer), []).append(_load(routing, p.mask))
-        if not loads:
-            return found
-        return {**found, LOAD: (torch.stack([sum_of(of_layer) for of_layer in loads.values()]), 0)}
+            first.setdefault(p.stack, p)  # later ones read the text in another way, or write answers
+        for p in first.values():
+            loads += [_load(routing, p.mask) for routing in p.routings]
+        return {**found, LOAD: (torch.stack(loads), 0)} if loads else found
 
     def scores(self, means: Mapping[str, Any]) -> dict[str, float]:
         """See Objective; with the share of a layer's tokens that its busiest expert takes, where that is worst."""

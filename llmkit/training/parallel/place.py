@@ -51,10 +51,15 @@ class Place:
 
 
 def refuse_to_spread(recipe: Recipe, size: int) -> None:
-    """Raise UsageError for a recipe that `size` processes cannot share: an uneven batch, long examples that are fewer
-    than they are, or gradients that cannot be added up."""
+    """Raise UsageError for a recipe that `size` processes cannot share: text from stdin, an uneven batch, long
+    examples that are fewer than they are, or gradients that cannot be added up."""
     if size == 1:
         return
+    named = [recipe.data.train] if isinstance(recipe.data.train, str) else recipe.data.train
+    if "-" in map(str, (*named, recipe.data.validation)):
+        raise UsageError(
+            f"data.train: {size} processes cannot read one stdin", "write the text to a file, and name that"
+        )
     batch = recipe.train.batch_size
     if batch % size:
         below = batch // size * size

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from llmkit.checkpoint.store import Checkpoint, RunDirectory
-from llmkit.data.text_in import STDIN
 from llmkit.errors import UsageError
 from llmkit.recipe.schema import Recipe
 from llmkit.training.cache import text_cache
@@ -18,13 +17,8 @@ from llmkit.training.resume import Resumption, resumption_at
 def prepare_together(world: World, recipe: Recipe, store: Path, resumption: Resumption | None, *, say: Say) -> Prepared:
     """`prepare_in_cache` on every process: the first learns the tokenizer, then one on each machine fills the cache.
 
-    The others find the tokenized text in the cache. Raises UsageError for text from stdin, which only one can read.
+    The others find the tokenized text in the cache.
     """
-    named = [recipe.data.train] if isinstance(recipe.data.train, str) else recipe.data.train
-    if STDIN in (*named, recipe.data.validation):
-        raise UsageError(
-            "several processes cannot read one stdin", "write the text to a file and name that in data.train"
-        )
     prepared = world.first(lambda: prepare_in_cache(recipe, store, resumption, say=say))
     with tempfile.TemporaryDirectory() as place:
         files: dict[str, str] = {}

@@ -54,6 +54,13 @@ def test_more_processes_than_long_examples_are_refused_before_the_first_step_and
     refuse_to_spread(load_recipe("bert-mini", ["train.batch_size=16", "objective.long_share=0"]), 16)
 
 
+def test_one_stdin_cannot_be_read_by_several():
+    for setting in ("data.train=-", "data.validation=-"):
+        refuse_to_spread(load_recipe("gpt-mini", [setting]), 1)
+        with pytest.raises(UsageError, match="cannot read one stdin"):
+            refuse_to_spread(load_recipe("gpt-mini", [setting]), 2)
+
+
 def test_a_model_that_drops_layers_is_not_cut_up():
     recipe = load_recipe("bart-mini", ["model.layer_drop=0.1", "train.parallel=fsdp"])
     refuse_to_spread(recipe, 1)
