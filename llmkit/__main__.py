@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -28,7 +29,12 @@ def main() -> None:
     if "LLMKIT_LAUNCH" in os.environ:  # one of several processes of a run
         from llmkit.cli.launch import deliver, sign_in
 
-        sys.exit(deliver(run(sys.argv[1:])) if sign_in() else 0)
+        code = deliver(run(sys.argv[1:])) if sign_in() else 0
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        # Threads of gloo may be left, and now and then abort a process that ends in the usual way, all being done.
+        os._exit(code)
     sys.exit(run(sys.argv[1:]))
 
 
