@@ -59,6 +59,8 @@ def plot_runs(
         raise UsageError(f"--x is {x!r}", did_you_mean(x, _UNITS) or f"use {', '.join(_UNITS)}")
     root = default_store(store)
     out = Output(as_json=as_json, quiet=quiet, svg=svg)
+    if run and len(refs) > 1:
+        raise UsageError(f"--run {run} beside {len(refs)} runs", "leave --run out, and name them all")
     refs = [run] if run else refs
     if sweep:
         refs = swept(refs, sweep, root)

@@ -91,8 +91,15 @@ def pretrain(
     from llmkit.cli.training_run import carry_out
 
     chosen = read_recipe(one_recipe(recipe), overrides, device, allow_change, size=size, finetune=False)
-    if starts_others(devices, chosen) and preview is None and not dry_run:
+    if starts_others(devices, chosen) and preview is None:
+        from llmkit.checkpoint.refs import check_name
         from llmkit.cli.launch import launch_again
+        from llmkit.errors import UsageError
+
+        for flag, is_given in (("--dry-run", dry_run), ("--auto-batch", auto_batch)):
+            if is_given:
+                raise UsageError(f"{flag} is for one process", "leave --devices out")
+        check_name(run or chosen.name)
 
         raise typer.Exit(launch_again(devices or 1, chosen.train.threads))
     if preview is not None:

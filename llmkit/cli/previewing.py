@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -24,6 +23,7 @@ PreviewCount = Annotated[
 def preview(recipe: Recipe, count: int, *, store: Path | None, as_json: bool, quiet: bool) -> None:
     """Print the first `count` examples of the run: coloured lanes, tab-separated rows in a pipe, or JSON."""
     from llmkit.checkpoint.refs import default_store
+    from llmkit.cli.output import json_text
     from llmkit.render.console import is_terminal
     from llmkit.render.lines import talk
     from llmkit.render.preview import preview_rows, show_preview
@@ -42,7 +42,7 @@ def preview(recipe: Recipe, count: int, *, store: Path | None, as_json: bool, qu
             }
             for g in found.glimpses
         ]
-        print(json.dumps({"schema": SCHEMA, "objective": found.objective, "examples": shown}, ensure_ascii=False))
+        print(json_text({"schema": SCHEMA, "objective": found.objective, "examples": shown}))
         return
     examples = [
         ([(lane.name, [(found.pieces(i), mark.value) for i, mark in lane.tokens]) for lane in g.lanes], g.notes)

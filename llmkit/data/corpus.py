@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,7 +148,7 @@ class TokenCorpus:
                 write_pairs(staged, source, encoder, settings, key, progress)
             else:
                 write_corpus(staged, source, encoder, settings, key, progress)
-            _put(staged, final)
+            _put(staged, final, lambda: cls._open(final, key, verify=True) is not None)
         except OSError as e:
             raise _storage_error(cache, e) from None
         finally:
@@ -211,17 +211,21 @@ def _mapped(path: Path, dtype: str) -> NDArray[Any]:
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
 
 
-def _put(staged: Path, final: Path) -> None:
+def _put(staged: Path, final: Path, is_good: Callable[[], bool]) -> None:
     """Rename `staged` to `final`, in place of a damaged corpus there; a good one by another process does as well."""
+    aside = None
     if final.exists():
+        if is_good():
+            return
         aside = Path(tempfile.mkdtemp(prefix=".tmp-corpus-", dir=final.parent))
         os.rename(final, aside / "old")
-        shutil.rmtree(aside, ignore_errors=True)
     try:
         os.rename(staged, final)
     except OSError:
         if not (final / "meta.json").exists():
             raise
+    if aside is not None:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _storage_error(cache: Path, e: OSError) -> StorageError:

@@ -75,7 +75,7 @@ def open_pair_split(
     named = open_pairs(validation, validation_target, text=text, pair=pair, stories=stories, seed=seed, errors=errors)
     if isinstance(named, StoryPairs):
         named = replace(named, source=_other_stories(named.source, stories, fraction or 0.05))
-    for path in sorted(set(_files(named)) & set(_files(pairs))):
+    for path in sorted({p.resolve() for p in _files(named)} & {p.resolve() for p in _files(pairs)}):
         raise UsageError(f"{shown(path)} is both for training and for validation")
     return pairs, named
 

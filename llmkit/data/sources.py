@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -246,6 +246,7 @@ def open_source(
         raise UsageError("no data named", "name a file, a glob, - or stories")
     if with_stories > 1 or files.count(STDIN) > 1:
         raise UsageError(f"{'stories' if with_stories > 1 else '- (stdin)'} is named twice")
+    refuse_twice(files)
     if with_stories and stories < 1:
         raise UsageError(f"{stories} stories asked for", "data.stories must be at least 1")
     return Source(tuple(files), field, stories if with_stories else 0, 0, seed, errors, coded, label)
@@ -258,9 +259,21 @@ def read_documents(
     return open_source(spec, field=field, stories=stories, seed=seed, errors=errors).documents()
 
 
+def refuse_twice(files: Iterable[Path]) -> None:
+    """Raise UsageError for a file that comes twice, by whatever names: what is held out of one copy is in the other."""
+    seen: set[Path] = set()
+    for path in files:
+        real = path if path == STDIN else path.resolve()
+        if real in seen:
+            raise UsageError(
+                f"{shown(path)} is named twice", "to read it more often, name it once and use data.weights"
+            )
+        seen.add(real)
+
+
 def stem_of(path: Path) -> str:
     """The name of a file without its ending, and without .gz or .zst."""
-    name = shown(path) if path == STDIN else path.name
+    name = Path(shown(path)).name
     for packed in PACKED:
         name = name.removesuffix(packed)
     return Path(name).stem

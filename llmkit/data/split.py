@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 
 from llmkit.data.pieces import Piece
 from llmkit.data.sources import DEFAULT_STORIES, Sha256, Source, Spec, file_sha256, open_source
-from llmkit.data.text_in import Errors, text_chunks
+from llmkit.data.text_in import STDIN, Errors, text_chunks
 from llmkit.errors import InputRefused, UsageError
 
 VALIDATION_STORIES = 1 << 40
@@ -169,8 +169,9 @@ def open_split(
         )
         if named.stories:
             named = replace(named, story_start=VALIDATION_STORIES)
+        ours = {path.resolve() for path in source.files if path != STDIN}
         for path in named.files:
-            if path in source.files:
+            if path in source.files or path.resolve() in ours:
                 raise UsageError(f"{path} is both data.train and data.validation")
         return source, named
     if source.stories and not source.files:

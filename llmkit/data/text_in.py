@@ -50,6 +50,15 @@ def shown(path: Path) -> str:
     return "stdin" if path == STDIN else _CALLED.get(path, str(path))
 
 
+def is_read_once(name: str | Path) -> bool:
+    """Whether what is named can be read only once: stdin, or a pipe."""
+    path = Path(name).expanduser()
+    try:
+        return path == STDIN or (path.exists() and not (path.is_file() or path.is_dir()))
+    except (OSError, ValueError):
+        return False
+
+
 def call(path: Path, name: str) -> None:
     """Have messages say `name`, by which the user knows what is in the file at `path`."""
     _CALLED[path] = name

@@ -19,7 +19,7 @@ from llmkit.data.order import permuted
 from llmkit.data.parallel import BothSides, Pair, Pairs
 from llmkit.data.parallel_split import open_pair_split
 from llmkit.data.pieces import Piece, cut_place
-from llmkit.data.sources import Sha256, Spec, file_sha256, open_source
+from llmkit.data.sources import Sha256, Spec, file_sha256, open_source, refuse_twice
 from llmkit.data.split import Corpus, open_split
 from llmkit.errors import UsageError
 
@@ -51,6 +51,10 @@ class Weighted:
         for part in self.parts:
             found.add_all(part.codes())
         return found.ordered()
+
+    def epoch_bytes(self) -> float:
+        """The size of an epoch, in which parts come as often as they weigh."""
+        return sum(w * part.about_bytes() for w, part in zip(self.weights, self.parts, strict=True))
 
     def about_bytes(self) -> int:
         """The size of all parts, each read once."""
@@ -89,6 +93,10 @@ class WeightedPairs(BothSides):
         """The texts of all parts, each once: what a tokenizer is learned from."""
         return (text for part in self.parts for text in part.documents())
 
+    def epoch_bytes(self) -> float:
+        """See Weighted."""
+        return sum(w * part.about_bytes() for w, part in zip(self.weights, self.parts, strict=True))
+
     def about_bytes(self) -> int:
         """See Pairs."""
         return sum(part.about_bytes() for part in self.parts)
@@ -119,6 +127,7 @@ def open_weighted(
     """
     specs = [train] if isinstance(train, str | PathLike) else list(train)
     weights = check_weights(weights, len(specs))
+    refuse_twice(file for spec in specs for file in open_source(spec, **options).files)
     if validation is not None:
         opened = [open_split(spec, validation, fraction=fraction or 0.05, **options) for spec in specs]
         return Weighted(tuple(source for source, _ in opened), weights), opened[0][1]

@@ -29,7 +29,7 @@ def text_cache(store: Path) -> Iterator[Path]:
     try:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in (*cache.glob(".tmp-*"), *cache.glob("*/.tmp-*")):
+            for left in (*cache.glob(".tmp-*"), *cache.glob("*/.tmp-*"), *cache.glob("*/target/.tmp-*")):
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         fcntl.flock(fd, fcntl.LOCK_SH)
         yield cache

@@ -93,6 +93,8 @@ def prepare_labelled(recipe: Recipe, base: Path, test: str | None, *, say: Say) 
 def read_tables(recipe: Recipe) -> tuple[Table, Table | None]:
     """The training and the validation table."""
     d = recipe.data
+    if d.field is not None:
+        raise UsageError("data.field is not read by fine-tuning", "name the column of the text with data.text")
     for name in ("target", "validation_target", "weights"):
         if getattr(d, name) is not None:
             raise UsageError(f"data.{name} does nothing here: fine-tuning reads one table", "remove it")

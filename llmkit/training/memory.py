@@ -167,6 +167,11 @@ def _cgroup_room() -> int | None:
         with open("/sys/fs/cgroup/memory.max", encoding="ascii") as limit:
             most = limit.read().strip()
         with open("/sys/fs/cgroup/memory.current", encoding="ascii") as used:
-            return None if most == "max" else max(0, int(most) - int(used.read()))
+            taken = int(used.read())
+        with open("/sys/fs/cgroup/memory.stat", encoding="ascii") as parts:
+            # Files read a while ago count as used, and make room when it is needed.
+            kinds = dict(line.split() for line in parts)
+            taken -= sum(int(kinds.get(kind, 0)) for kind in ("inactive_file", "slab_reclaimable"))
+        return None if most == "max" else max(0, int(most) - taken)
     except (OSError, ValueError):
         return None

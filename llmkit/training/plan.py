@@ -16,6 +16,8 @@ from llmkit.checkpoint.config_json import read_model_config
 from llmkit.checkpoint.hf_layout import read_model
 from llmkit.data.parallel import PairPart
 from llmkit.data.split import Part
+from llmkit.data.text_in import is_read_once
+from llmkit.data.weights import Weighted, WeightedPairs
 from llmkit.models.config import ModelConfig
 from llmkit.models.registry import family_of, load_family
 from llmkit.recipe.parameters import count_parameters
@@ -190,10 +192,10 @@ def _pretrain_sizes(recipe: Recipe, store: Path) -> tuple[ModelConfig, float | N
 
 
 def _sample(recipe: Recipe) -> tuple[str, float | None]:
-    """The beginning of the training text, and about how many bytes all of it has. Stdin is left alone."""
+    """The beginning of the training text, and about how many bytes an epoch has. Stdin and pipes are left alone."""
     d = recipe.data
     named = [n for given in (d.train, d.target) if given for n in ([given] if isinstance(given, str) else given)]
-    if "-" in named:
+    if any(map(is_read_once, named)):
         return "", None
     text = named_texts(recipe)[0]
     # A part of running text begins after all of it was read, to find where it ends.
@@ -206,7 +208,8 @@ def _sample(recipe: Recipe) -> tuple[str, float | None]:
         size += len(document)
         if size > SAMPLE_CHARS:
             break
-    return "".join(parts), float(text.about_bytes())
+    n_bytes = text.epoch_bytes() if isinstance(text, Weighted | WeightedPairs) else text.about_bytes()
+    return "".join(parts), float(n_bytes)
 
 
 def _finetune_sizes(recipe: Recipe, store: Path) -> tuple[ModelConfig, float | None]:

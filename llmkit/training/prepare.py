@@ -127,6 +127,11 @@ def open_texts(recipe: Recipe, cache: Path) -> tuple[Corpus | Pairs, Corpus | Pa
 def named_texts(recipe: Recipe) -> tuple[Corpus | Pairs, Corpus | Pairs | None]:
     """The training and the validation text that the recipe names, in the form that its objective needs."""
     d, form = recipe.data, task_of(recipe).form
+    unread = ("field", "label") if form is Form.PAIRS else ("text",) if form is Form.CODED else ("text", "label")
+    for name in unread:
+        if getattr(d, name) is not None:
+            other = "data.text and data.pair" if form is Form.PAIRS else "data.field"
+            raise UsageError(f"data.{name} is not read by {recipe.objective.name}", f"columns of texts: {other}")
     if form is Form.PAIRS:
         settings: dict[str, Any] = {"text": d.text, "pair": d.pair, "stories": d.stories, "seed": d.seed}
         sides = (d.validation, d.validation_target)

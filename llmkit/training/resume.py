@@ -121,10 +121,13 @@ def check_unchanged(old: Recipe, new: Recipe, step: int, allow: set[str], where:
 
 
 def may_go_on(resumption: Resumption) -> bool:
-    """Whether more steps leave the rates of those done as they were."""
+    """Whether more steps leave the rates and the examples of those done as they were."""
     then = resumption.recipe.train
     longer = replace(then, steps=2 * then.steps)
-    return all(learning_rate(i, then) == learning_rate(i, longer) for i in range(resumption.step))
+    share, step = resumption.recipe.objective.long_share, resumption.step
+    if min(step, first_long_step(then.steps, share)) != min(step, first_long_step(longer.steps, share)):
+        return False
+    return all(learning_rate(i, then) == learning_rate(i, longer) for i in range(step))
 
 
 def is_finished(resumption: Resumption, recipe: Recipe) -> bool:

@@ -85,7 +85,9 @@ def pretrain(
             check_ingredients(resumption, ingredients, allow)
     device = set_up(recipe, world.place)
     config = model_config(recipe, prepared.tokenizer)
-    need = estimate(config, recipe.train, recipe.objective)
+    # Each process holds its share of a batch; on processors all of them take from the same memory.
+    share = max(1, recipe.train.batch_size // (world.size if device.type == "cuda" else 1))
+    need = estimate(config, replace(recipe.train, batch_size=share), recipe.objective)
     if device.type == "cuda" and recipe.train.parallel == "fsdp":
         part = {name: getattr(need, name) // world.size for name in ("weights", "gradients", "optimizer")}
         need = replace(need, **part)

@@ -60,3 +60,10 @@ def test_finetuning_in_several_processes_is_refused(llmkit, monkeypatch):
     done = llmkit("finetune", "sst2")
     assert done.code == 2
     assert "finetune trains in one process" in done.err
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--auto-batch"])
+def test_what_is_for_one_process_is_refused_before_any_is_started(flag, llmkit):
+    done = llmkit("pretrain", "gpt-mini", "--devices", "2", flag)
+    assert done.code == 2
+    assert f"{flag} is for one process" in done.err

@@ -4,6 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from llmkit.data import corpus as corpus_module
 from llmkit.data.corpus import TokenCorpus
 from llmkit.data.pieces import PIECE
 from llmkit.data.sources import open_source
@@ -134,3 +135,17 @@ def test_memory_stays_flat_while_a_corpus_is_built(tmp_path):
     tracemalloc.stop()
     assert len(corpus) > 2_000_000
     assert peak < 20 << 20
+
+
+def test_a_good_corpus_that_another_process_finished_meanwhile_is_kept(records, tmp_path, monkeypatch):
+    real, first = corpus_module.write_corpus, []
+
+    def overtaken(*given):
+        monkeypatch.setattr(corpus_module, "write_corpus", real)
+        first.append(build(records, tmp_path / "cache").path.stat().st_ino)
+        real(*given)
+
+    monkeypatch.setattr(corpus_module, "write_corpus", overtaken)
+    second = build(records, tmp_path / "cache")
+    assert [second.path.stat().st_ino] == first
+    assert not list((tmp_path / "cache").glob(".tmp-*"))

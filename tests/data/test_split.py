@@ -4,6 +4,7 @@ import pytest
 
 from llmkit.data.pieces import PIECE
 from llmkit.data.split import open_split
+from llmkit.data.weights import open_weighted
 from llmkit.errors import InputRefused, UsageError
 
 
@@ -98,3 +99,17 @@ def test_both_sides_have_their_own_fingerprints(tmp_path):
     (tmp_path / "a.txt").write_text("some text to split")
     sides = open_split(tmp_path / "a.txt", fraction=0.5) + open_split(tmp_path / "a.txt", fraction=0.4)
     assert len({side.fingerprint() for side in sides}) == 4
+
+
+def test_a_file_named_twice_by_any_names_is_refused_as_what_is_held_out_would_be_trained_on(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.txt").write_text("some words\n" * 50)
+    (tmp_path / "link.txt").symlink_to(tmp_path / "d" / "a.txt")
+    twice = ([tmp_path / "d", tmp_path / "d" / "a.txt"], [tmp_path / "d" / "a.txt", tmp_path / "link.txt"])
+    for spec in twice:
+        with pytest.raises(UsageError, match=r"named twice[\s\S]*data.weights"):
+            open_split(spec, fraction=0.1)
+        with pytest.raises(UsageError, match="named twice"):
+            open_weighted(spec, [1, 2], fraction=0.1)
+    with pytest.raises(UsageError, match=r"both data\.train and data\.validation"):
+        open_split(tmp_path / "d" / "a.txt", tmp_path / "link.txt", fraction=0.1)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.data.text_in import CHUNK, MAX_RECORD, STDIN, text_chunks, text_lines
+from llmkit.data.text_in import CHUNK, MAX_RECORD, STDIN, is_read_once, text_chunks, text_lines
 from llmkit.errors import InputRefused, StorageError, UsageError
 
 TEXT = "Grüße, 世界! 👋\r\nline two\n\nend" * 5
@@ -169,3 +169,10 @@ def test_memory_stays_flat_for_one_enormous_line(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_stdin_and_pipes_are_known_to_be_read_once(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    os.mkfifo(tmp_path / "pipe")
+    assert [is_read_once(name) for name in ("-", tmp_path / "pipe", "/dev/null")] == [True] * 3
+    assert [is_read_once(name) for name in (tmp_path / "a.txt", tmp_path, "nothing*.txt", "stories")] == [False] * 4

@@ -132,3 +132,12 @@ def test_a_mask_takes_the_space_along_that_the_hidden_word_brings_with_it(tmp_pa
     ids = [tokenizer.encode(f"One day Tom lost{gap}[MASK], too") for gap in (" ", "")]
     before, after = tokenizer.encode("One day Tom lost"), tokenizer.encode(", too")
     assert ids == [[*before, tokenizer.mask_id, *after]] * 2
+
+
+@pytest.mark.parametrize(
+    ("objective", "key"),
+    [("causal", "text"), ("masked", "label"), ("control", "text"), ("seq2seq", "field"), ("seq2seq", "label")],
+)
+def test_a_column_that_nobody_reads_is_refused(objective, key, tmp_path):
+    with pytest.raises(UsageError, match=f"data.{key} is not read by {objective}"):
+        prepared(tmp_path, objective, f"data.{key}=body", *(["data.pair=mirror"] if objective == "seq2seq" else []))

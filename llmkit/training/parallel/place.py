@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from llmkit.data.text_in import is_read_once
 from llmkit.errors import UsageError
 from llmkit.recipe.schema import Recipe
 from llmkit.training.schedule import first_long_step
@@ -55,11 +56,12 @@ def refuse_to_spread(recipe: Recipe, size: int) -> None:
     examples that are fewer than they are, or gradients that cannot be added up."""
     if size == 1:
         return
-    named = [recipe.data.train] if isinstance(recipe.data.train, str) else recipe.data.train
-    if "-" in map(str, (*named, recipe.data.validation)):
-        raise UsageError(
-            f"data.train: {size} processes cannot read one stdin", "write the text to a file, and name that"
-        )
+    for key in ("train", "target", "validation", "validation_target"):
+        given = getattr(recipe.data, key)
+        for name in () if given is None else [given] if isinstance(given, str) else given:
+            if is_read_once(name):
+                what = "one stdin" if name == "-" else f"the pipe {name}"
+                raise UsageError(f"data.{key}: {size} processes cannot read {what}", "write the text to a file")
     batch = recipe.train.batch_size
     if batch % size:
         below = batch // size * size

@@ -55,7 +55,7 @@ def test_more_processes_than_long_examples_are_refused_before_the_first_step_and
 
 
 def test_one_stdin_cannot_be_read_by_several():
-    for setting in ("data.train=-", "data.validation=-"):
+    for setting in ("data.train=-", "data.validation=-", "data.target=-"):
         refuse_to_spread(load_recipe("gpt-mini", [setting]), 1)
         with pytest.raises(UsageError, match="cannot read one stdin"):
             refuse_to_spread(load_recipe("gpt-mini", [setting]), 2)
