@@ -57,6 +57,17 @@ def test_what_the_trial_step_refutes_is_not_taken(recipe, run, monkeypatch):
     assert (chosen.batch_size, chosen.accumulate) == (4, 3)
 
 
+def test_long_examples_of_later_steps_stay_as_many(run, monkeypatch):
+    recipe = load_recipe(
+        "bert-mini", [*SMALL, "train.batch_size=16", "model.max_seq_len=64", "objective.long_share=0.5"]
+    )
+    tried = []
+    monkeypatch.setattr(auto_batch, "fits", lambda recipe, config, size, *rest: tried.append(size) or size < 8)
+    chosen = choose(recipe, run)
+    assert tried == [32, 16, 8, 4], "2 and 1 would make a step of 8 long examples one of 16 or 32"
+    assert (chosen.batch_size, chosen.accumulate) == (4, 8)
+
+
 def test_with_room_for_nothing_it_says_what_would_fit(recipe, run, monkeypatch):
     monkeypatch.setattr(auto_batch, "available", lambda device: 1000)
     with pytest.raises(OutOfMemory, match="not one example"):
