@@ -44,11 +44,11 @@ def test_a_device_is_written_to_where_it_is():
 @pytest.mark.parametrize("flags", [("--svg",), ("--text", "the cat sat on the mat " * 2, "--save")])
 def test_inspect_spares_the_old_file_when_the_disk_is_full(flags, llmkit, tmp_path, small_disk):
     path = tmp_path / "old"
-    path.write_bytes(b"good")
+    path.write_bytes(b"<svg>good</svg>")
     with small_disk(300):
         done = llmkit("inspect", "gpt", "--quiet", *flags, str(path))
     assert done.code == 74
-    assert path.read_bytes() == b"good"
+    assert path.read_bytes() == b"<svg>good</svg>"
     assert os.listdir(tmp_path) == ["old"]
 
 
