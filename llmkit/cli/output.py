@@ -141,9 +141,13 @@ def refuse_overwriting(target: Path, inputs: Iterable[str | Path]) -> None:
 
 def refuse_other_files(target: Path) -> None:
     """Raise UsageError if `target` is a file with something else than a picture in it, say a recipe."""
+    begin = b""
     with contextlib.suppress(OSError):
-        if target.is_file() and (begin := target.read_bytes()[:4096].strip()) and b"<svg" not in begin:
-            raise UsageError(f"{target} is there and is no SVG; the picture would destroy it", "choose another name")
+        if target.is_file():
+            with target.open("rb") as file:
+                begin = file.read(4096).strip()
+    if begin and b"<svg" not in begin:
+        raise UsageError(f"{target} is there and is no SVG; the picture would destroy it", "choose another name")
 
 
 def json_text(body: object, *, allow_nan: bool = True) -> str:
