@@ -20,12 +20,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmkit.data.corpus_writer import FILES, FORMAT, TARGET, Progress, Settings, write_corpus, write_pairs
 from llmkit.data.digests import count_common
 from llmkit.data.encoding import Encode, encoder_for
 from llmkit.data.known_files import KnownFiles, is_settled, state_of, write_note
+from llmkit.data.mapped import mapped
 from llmkit.data.parallel import Pairs
 from llmkit.data.report import DataReport
 from llmkit.data.sources import file_sha256
@@ -71,6 +72,11 @@ class TokenCorpus:
     def n_sentences(self) -> int:
         """Sentences, 0 when they were not asked for."""
         return len(self.sentence_starts) - 1
+
+    @property
+    def place(self) -> Path | None:
+        """The directory that it lies in, None if it does not lie on disk."""
+        return self.path if self.key else None
 
     @property
     def n_bytes(self) -> int:
@@ -176,10 +182,10 @@ class TokenCorpus:
             return cls(
                 path=path,
                 key=key,
-                ids=_mapped(path / "ids.bin", meta["dtype"]),
-                document_starts=_mapped(path / "documents.bin", "int64"),
-                sentence_starts=_mapped(path / "sentences.bin", "int64"),
-                document_sentences=_mapped(path / "document_sentences.bin", "int64"),
+                ids=mapped(path / "ids.bin", meta["dtype"]),
+                document_starts=mapped(path / "documents.bin", "int64"),
+                sentence_starts=mapped(path / "sentences.bin", "int64"),
+                document_sentences=mapped(path / "document_sentences.bin", "int64"),
                 content_sha256=meta["content"],
                 report=report,
                 target=target,
@@ -202,13 +208,6 @@ def _is_whole(path: Path, files: Mapping[str, str], *, verify: bool) -> bool:
         return False
     write_note(note, {"states": states, "noted_ns": now})
     return True
-
-
-def _mapped(path: Path, dtype: str) -> NDArray[Any]:
-    """The numbers in a file that is not empty, read as they are needed; a plain array, which is faster to cut up."""
-    import numpy as np
-
-    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
 
 
 def _put(staged: Path, final: Path, is_good: Callable[[], bool]) -> None:

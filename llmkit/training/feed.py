@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from llmkit.data.mapped import let_go
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training.objectives.objective import Batch, Objective, Picks
 from llmkit.training.parallel.world import ALONE, World
 from llmkit.training.seeds import Purpose, generators
+
+_PAGES_HELD = 64
+"""Steps after which the pages of the text are given back, or in an epoch all of it would count as memory in use."""
 
 
 class Feed:
@@ -30,6 +34,8 @@ class Feed:
 
     def make(self, step: int) -> list[Batch]:
         """The batches of a step, made here and now."""
+        if step % _PAGES_HELD == 0:
+            let_go()
         seed = self.settings.seed
         return [self.objective.collate(p, generators(seed, Purpose.CORRUPTION, p.draw)) for p in self.picks(step)]
 

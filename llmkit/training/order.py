@@ -55,10 +55,12 @@ class BucketedOrder:
         return joined(parts)
 
     def _sorted_pool(self, pool: int, size: int) -> Picks:
-        if self._pool is None or self._pool[0] != pool:
+        # Two threads may ask for batches: each must get what it asked for, whichever pool is kept.
+        kept = self._pool
+        if kept is None or kept[0] != pool:
             plain = self.plain.picks(pool * size, size)
             by_length = np.argsort(self.lengths[plain.index], kind="stable").reshape(POOL, self.batch_size)
             batches = permuted_many(self.plain.seed, -1 - pool, np.arange(POOL), POOL)
             order = by_length[batches].ravel()
-            self._pool = pool, Picks(plain.epoch[order], plain.index[order], plain.draw[order])
-        return self._pool[1]
+            self._pool = kept = pool, Picks(plain.epoch[order], plain.index[order], plain.draw[order])
+        return kept[1]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from llmkit.data.mapped import stowed
 
 Ints = NDArray[np.integer]
 _BLOCK = 1 << 17
@@ -14,21 +16,28 @@ _BLOCK = 1 << 17
 
 
 def chop(
-    sentences: NDArray[np.int64], documents: NDArray[np.int64], room: int, *, within_documents: bool, least: int = 1
+    sentences: NDArray[np.int64],
+    documents: NDArray[np.int64],
+    room: int,
+    *,
+    within_documents: bool,
+    least: int = 1,
+    least_sentences: int = 1,
+    place: Path | None = None,
 ) -> tuple[Ints, Ints, Ints, Ints]:
     """First and last (exclusive) sentence, begin and length in tokens of each window, (n,) each.
 
     Greedily as many whole sentences as fit into `room` tokens; a longer sentence is cut into its parts. Windows of
-    fewer than `least` tokens are left out. sentences: (n_sentences + 1,) offsets of tokens; documents: (n_documents +
-    1,) offsets of sentences. Four bytes a number where that is enough: these are held for as long as a run lasts.
+    fewer than `least` tokens or `least_sentences` sentences are left out. sentences: (n_sentences + 1,) offsets of
+    tokens; documents: (n_documents + 1,) offsets of sentences. place: the directory whose files hold what is found,
+    None for memory.
     """
-    kind = "i" if max(int(sentences[-1]), room) < 2**31 else "q"
-    found = tuple(array(kind) for _ in range(4))
-    for columns in _blocks(sentences, documents, room, within_documents):
-        keep = columns[3] >= least
-        for held, column in zip(found, columns, strict=True):
-            held.frombytes(column[keep].astype(held.typecode).tobytes())
-    first, last, begin, length = (np.frombuffer(held, dtype=kind) for held in found)
+    dtype = "int32" if max(int(sentences[-1]), room) < 2**31 else "int64"
+    found = (
+        [column[(block[3] >= least) & (block[1] - block[0] >= least_sentences)] for column in block]
+        for block in _blocks(sentences, documents, room, within_documents)
+    )
+    first, last, begin, length = stowed(found, [dtype] * 4, place)
     return first, last, begin, length
 
 

@@ -6,8 +6,8 @@ model then writes to order, and tells the other way round which code a text woul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llmkit.data.lengths import in_pieces
+from llmkit.data.mapped import stowed
 from llmkit.data.order import mixed
 from llmkit.errors import InputRefused
 from llmkit.training.objectives.causal import EVAL_TOKENS, PART, with_perplexity
@@ -65,34 +67,41 @@ class ControlBatch(Batch):
 class Coded:
     """Documents that begin with their codes, cut into even pieces of at most `seq_len` tokens.
 
-    code, begin, end: of each piece, (n,); its tokens are ids[begin:end], without the code.
+    code, begin, lengths: of each piece, (n,); its tokens are ids[begin : begin + length], without the code. codes: the
+    different ones, sorted.
     """
 
     ids: NDArray[np.integer]
-    code: NDArray[np.int64]
-    begin: NDArray[np.int64]
-    end: NDArray[np.int64]
-    codes: NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "codes", np.unique(self.code))
+    code: NDArray[np.integer]
+    begin: NDArray[np.integer]
+    lengths: NDArray[np.integer]
+    codes: NDArray[np.int64]
 
     @classmethod
     def of(cls, corpus: TokenCorpus, seq_len: int) -> Coded:
         """The pieces of a corpus whose documents begin with codes."""
-        first, last = corpus.document_starts[:-1] + 1, corpus.document_starts[1:]
+        codes: set[int] = set()
+        code, begin, lengths = stowed(_cut(corpus, seq_len, codes), ["int32", "int64", "int32"], corpus.place)
+        return cls(corpus.ids, code, begin, lengths, np.array(sorted(codes)))
+
+    def piece(self, i: int) -> NDArray[np.integer]:
+        """The tokens of a piece."""
+        begin = int(self.begin[i])
+        return self.ids[begin : begin + int(self.lengths[i])]
+
+
+def _cut(corpus: TokenCorpus, seq_len: int, codes: set[int]) -> Iterator[tuple[NDArray[np.integer], ...]]:
+    """Code, begin and length of pieces, of many documents at a time; the codes are added to `codes`."""
+    for starts in in_pieces(corpus.document_starts):
+        first, last = starts[:-1] + 1, starts[1:]
         pieces = -(-(last - first) // seq_len)
         document = np.repeat(np.arange(len(first)), pieces)
         number = np.arange(len(document)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
         length, of = (last - first)[document], pieces[document]
         begin, end = (first[document] + length * n // of for n in (number, number + 1))
-        code = np.asarray(corpus.ids[corpus.document_starts[:-1]]).astype(np.int64)[document]
-        return cls(corpus.ids, code, begin, end)
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each piece."""
-        return self.end - self.begin
+        code = corpus.ids[starts[:-1]][document]
+        codes.update(np.unique(code).tolist())
+        yield code, begin, end - begin
 
 
 class Control(Plain):
@@ -142,8 +151,8 @@ class Control(Plain):
         rows = np.full((len(lengths), width + 1), self.pad, dtype=np.int64)
         rows[:, 0] = text.code[picks.index]
         for row, piece in zip(rows, picks.index, strict=True):
-            begin, end = text.begin[piece], text.end[piece]
-            row[1 : 1 + end - begin] = text.ids[begin:end]
+            tokens = text.piece(piece)
+            row[1 : 1 + len(tokens)] = tokens
         real = np.arange(width) < lengths[:, None]
         positions = np.flatnonzero(real)
         targets = rows[:, 1:].reshape(-1)[positions]
@@ -222,7 +231,7 @@ class Control(Plain):
         text = self._text(picks)
         found = []
         for piece in picks.index:
-            tokens = [int(i) for i in text.ids[text.begin[piece] : text.end[piece]]]
+            tokens = [int(i) for i in text.piece(piece)]
             seen = [(int(text.code[piece]), Mark.SPECIAL), *((i, Mark.PLAIN) for i in tokens)]
             found.append(Glimpse([Lane("text", seen), Lane("input", seen[:-1]), lane("target", tokens, Mark.TARGET)]))
         return found

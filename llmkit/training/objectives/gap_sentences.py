@@ -9,13 +9,12 @@ paper's best rule). Nothing here is random.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmkit.errors import InputRefused
 from llmkit.training.objectives.answering import Answering, Pick
 from llmkit.training.objectives.answers import Example
 from llmkit.training.objectives.denoising import sentence_bounds
@@ -26,9 +25,6 @@ from llmkit.training.objectives.rouge import rouge_l, rouge_n
 from llmkit.training.objectives.windows import Text, Windows
 from llmkit.training.order import BucketedOrder
 
-if TYPE_CHECKING:
-    from llmkit.data.corpus import TokenCorpus
-
 
 class GapSentences(Answering):
     """Runs of at least two sentences from one document each, filled up to the room there is."""
@@ -37,33 +33,21 @@ class GapSentences(Answering):
         super().__init__(given)
         assert given.words.mask is not None
         self.mask, self.rate = given.words.mask, given.objective.rate
-        self.train, self.usable = self._windows(given.text)
-        if not len(self.usable):
-            raise InputRefused(
-                "no document has two sentences that fit into an example together",
-                "use longer documents, or a larger train.seq_len",
-            )
-        self.n_examples = len(self.usable)
-        self.order = BucketedOrder(self.train.lengths[self.usable], self.seed, self.batch_size)
-        self.validation, self.usable_held_out, self.batches = None, np.zeros(0, dtype=np.int64), []
-        if given.validation:
-            self.validation, self.usable_held_out = self._windows(given.validation)
-            self.batches = by_length(self.validation.lengths[self.usable_held_out], self.batch_size)
-
-    def _windows(self, corpus: TokenCorpus) -> tuple[Windows, NDArray[np.int64]]:
-        """The windows of a text, and which of them have more than one sentence."""
         room = self.seq_len - max(self.frame.around, self.frame.beside)
-        windows = Windows(Text.of(corpus), room, within_documents=True)
-        return windows, np.flatnonzero(windows.last - windows.first > 1)
+        shape: dict[str, Any] = {"within_documents": True, "least_sentences": 2}
+        self.train = Windows(Text.of(given.text), room, **shape)
+        self.n_examples = len(self.train.lengths)
+        self.order = BucketedOrder(self.train.lengths, self.seed, self.batch_size)
+        self.validation = Windows(Text.of(given.validation), room, **shape) if given.validation else None
+        self.batches = by_length(self.validation.lengths, self.batch_size) if self.validation else []
 
     def example(self, pick: Pick, rng: np.random.Generator) -> Example:
         """See Answering."""
-        windows, usable = self.train, self.usable
+        windows = self.train
         if pick.held_out:
             assert self.validation is not None
-            windows, usable = self.validation, self.usable_held_out
-        window = int(usable[pick.index])
-        text, bounds = windows.whole(window).astype(np.int64), sentence_bounds(windows, window)
+            windows = self.validation
+        text, bounds = windows.whole(pick.index).astype(np.int64), sentence_bounds(windows, pick.index)
         chosen = principal(text, bounds, self.rate)
         lengths = np.diff(bounds)
         is_gap = np.zeros(len(lengths), dtype=np.bool_)

@@ -8,13 +8,15 @@ is cut at its end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llmkit.data.lengths import in_pieces
+from llmkit.data.mapped import stowed
 from llmkit.training.objectives.answering import Answering, Pick, is_exact, share
 from llmkit.training.objectives.answers import Example, Ids
 from llmkit.training.objectives.bleu import bleu, bleu_counts
@@ -37,10 +39,8 @@ class Sides:
         self.sides = (corpus, corpus.target)
         self.rooms = (source_room, target_room)
         self.end_id = end_id
-        whole = [self._lengths(side) for side in self.sides]
-        cut = [np.minimum(n, room) for n, room in zip(whole, self.rooms, strict=True)]
-        self.lengths: NDArray[np.int64] = cut[0] + cut[1]
-        self.n_cut = sum(int((n > room).sum()) for n, room in zip(whole, self.rooms, strict=True))
+        self.n_cut = 0
+        (self.lengths,) = stowed(([piece] for piece in self._measured()), ["int32"], corpus.place)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -53,11 +53,18 @@ class Sides:
             texts.append(ids[: len(ids) - self._ends(ids)][:room])
         return texts[0], texts[1]
 
-    def _lengths(self, side: TokenCorpus) -> NDArray[np.int64]:
-        lengths = np.diff(side.document_starts)
+    def _measured(self) -> Iterator[NDArray[np.int64]]:
+        """Tokens of the pairs, many at a time; counts the sides that are cut."""
+        for pieces in zip(*(in_pieces(side.document_starts) for side in self.sides), strict=True):
+            whole = [self._lengths(side, starts) for side, starts in zip(self.sides, pieces, strict=True)]
+            cut = [np.minimum(n, room) for n, room in zip(whole, self.rooms, strict=True)]
+            self.n_cut += sum(int((n > room).sum()) for n, room in zip(whole, self.rooms, strict=True))
+            yield cut[0] + cut[1]
+
+    def _lengths(self, side: TokenCorpus, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         # The end token of a document stands at its end, if anywhere: the frame puts its own there.
-        ends = side.ids[side.document_starts[1:] - 1] == self.end_id if self.end_id is not None else 0
-        return lengths - ends
+        ends = side.ids[starts[1:] - 1] == self.end_id if self.end_id is not None else 0
+        return np.diff(starts) - ends
 
     def _ends(self, ids: Ids) -> int:
         return int(self.end_id is not None and len(ids) > 0 and int(ids[-1]) == self.end_id)

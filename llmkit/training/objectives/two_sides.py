@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmkit.data.corpus import TokenCorpus
+from llmkit.data.lengths import in_pieces
+from llmkit.data.mapped import stowed
 from llmkit.errors import InputRefused
 from llmkit.training.objectives.frames import Ids
 from llmkit.training.objectives.masked_batch import MaskedBatch
@@ -33,8 +35,9 @@ class TwoSides:
         if corpus.target is None:
             raise InputRefused("the text has no translations beside it", "set data.pair, or data.target to a file")
         self.sides, self.room, self.end = (corpus, corpus.target), room, end
-        lengths = (np.diff(corpus.document_starts), np.diff(corpus.target.document_starts))
-        self.lengths = np.minimum(lengths[0] + lengths[1], room)
+        pieces = zip(*(in_pieces(side.document_starts) for side in self.sides), strict=True)
+        lengths = ([np.minimum(np.diff(a) + np.diff(b), room)] for a, b in pieces)
+        (self.lengths,) = stowed(lengths, ["int32"], corpus.place)
 
     def __getitem__(self, i: int) -> tuple[Ids, Ids]:
         a, b = (self._open(side.document(i)) for side in self.sides)

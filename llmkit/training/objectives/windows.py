@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,17 +21,19 @@ class Text:
     """Tokens of documents cut into sentences.
 
     ids: (n_tokens,); sentences: (n_sentences + 1,) offsets into ids; documents: (n_documents + 1,) offsets into
-    sentences. The last entry of each closes the one before.
+    sentences. The last entry of each closes the one before. place: a directory for what is found out about the text,
+    None for memory.
     """
 
     ids: NDArray[np.integer]
     sentences: NDArray[np.int64]
     documents: NDArray[np.int64]
+    place: Path | None = None
 
     @classmethod
     def of(cls, corpus: TokenCorpus) -> Text:
         """The arrays of a corpus that was cut into sentences."""
-        return cls(corpus.ids, corpus.sentence_starts, corpus.document_sentences)
+        return cls(corpus.ids, corpus.sentence_starts, corpus.document_sentences, corpus.place)
 
 
 class Windows:
@@ -40,12 +43,25 @@ class Windows:
     number of tokens.
     """
 
-    def __init__(self, text: Text, room: int, *, within_documents: bool, least: int = 1) -> None:
-        """room: most tokens of a window; least: fewest, shorter ones are left out."""
+    def __init__(
+        self, text: Text, room: int, *, within_documents: bool, least: int = 1, least_sentences: int = 1
+    ) -> None:
+        """room: most tokens of a window; least: fewest, windows of fewer tokens or sentences are left out."""
         self.text = text
         self.first, self.last, self.begin, self.lengths = chop(
-            text.sentences, text.documents, room, within_documents=within_documents, least=least
+            text.sentences,
+            text.documents,
+            room,
+            within_documents=within_documents,
+            least=least,
+            least_sentences=least_sentences,
+            place=text.place,
         )
+        if not len(self.lengths) and least_sentences > 1:
+            raise InputRefused(
+                f"no document has {least_sentences} sentences that fit into an example together",
+                "use longer documents, or a larger train.seq_len",
+            )
         if not len(self.lengths):
             raise InputRefused(f"no piece of the text has {least} tokens", "use more text")
 

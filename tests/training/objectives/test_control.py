@@ -41,7 +41,7 @@ def model(name="ctrl"):
 
 def test_documents_are_cut_evenly_and_every_piece_is_led_by_its_code():
     text = Coded.of(corpus([5, 16, 17, 40, 0, 1]), 16)
-    pieces = [[int(c), *text.ids[b:e].tolist()] for c, b, e in zip(text.code, text.begin, text.end, strict=True)]
+    pieces = [[int(c), *text.piece(i).tolist()] for i, c in enumerate(text.code)]
     assert [len(p) - 1 for p in pieces] == [5, 16, 8, 9, 13, 13, 14, 1]
     for document, n in enumerate([5, 16, 17, 40, 0, 1]):
         mine = [p for p in pieces if p[1] // 100 == document + 1]
@@ -80,7 +80,7 @@ def test_held_out_texts_are_tried_with_every_code(made):
     found = objective.measure(net, made(objective, picks))
     right = wrong = hits = 0.0
     for piece in picks.index:
-        ids = text.ids[text.begin[piece] : text.end[piece]]
+        ids = text.piece(piece)
         nats = {
             code: float(F.cross_entropy(net(torch.tensor([[code, *ids[:-1]]])).logits[0], torch.tensor(ids),
                                         reduction="sum"))

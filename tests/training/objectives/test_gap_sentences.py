@@ -64,7 +64,7 @@ def test_source_and_target_together_are_the_text(make_given):
 
 
 def test_a_text_of_single_sentences_is_refused(make_given, make_corpus):
-    with pytest.raises(InputRefused, match="no document has two sentences"):
+    with pytest.raises(InputRefused, match="no document has 2 sentences"):
         make_objective(make_given("gap_sentences", text=make_corpus([[[10, 11, 12]], [[13]]])))
 
 
