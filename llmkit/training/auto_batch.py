@@ -25,14 +25,13 @@ from llmkit.models.registry import family_of
 from llmkit.recipe.load import parse_recipe
 from llmkit.recipe.resolved import to_yaml
 from llmkit.recipe.schema import Recipe
-from llmkit.training.fitting import MARGIN, fitting_size
+from llmkit.training.fitting import MARGIN, cuts, fitting_size
 from llmkit.training.learner import Learner
 from llmkit.training.made_up import made_up
-from llmkit.training.memory import Footprint, Need, available, divisors, estimate
+from llmkit.training.memory import Footprint, Need, available, estimate
 from llmkit.training.optim import make_optimizer
 from llmkit.training.plan import sizes
 from llmkit.training.resume import RECIPE
-from llmkit.training.schedule import first_long_step
 from llmkit.training.session import set_up
 from llmkit.training.trainer import Trainer
 from llmkit.training.trial import try_out
@@ -112,25 +111,13 @@ def _candidates(
 ) -> list[int]:
     """Batches worth a try, the largest first."""
     t = recipe.train
-    found = [d for d in divisors(t.batch_size * t.accumulate)[::-1] if _is_same_step(recipe, config.max_seq_len, d)]
+    found = cuts(recipe, config.max_seq_len)[::-1]
     if have is None:
         return found
     room = int(MARGIN * have)
     if footprint is not None:
         return [d for d in found if footprint.need(d, t.batch_size * t.accumulate // d).total <= room]
     return [d for d in found if guess.lasting + d * guess.activations <= room]
-
-
-def _is_same_step(recipe: Recipe, longest: int, batch_size: int) -> bool:
-    """Whether steps of long examples, which come fewer to a batch, hold as many of them in batches of this size."""
-    t = recipe.train
-    if first_long_step(t.steps, recipe.objective.long_share) == t.steps or longest <= t.seq_len:
-        return True
-
-    def long_ones(size: int) -> int:
-        return max(1, size * t.seq_len // longest) * (t.batch_size * t.accumulate // size)
-
-    return long_ones(batch_size) == long_ones(t.batch_size)
 
 
 def fits(

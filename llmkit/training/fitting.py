@@ -10,17 +10,36 @@ from llmkit.models.registry import load_family
 from llmkit.recipe.resolved import flatten
 from llmkit.recipe.scaling import SMALLEST, scale
 from llmkit.recipe.schema import Recipe
-from llmkit.training.memory import FLOAT, TRUST, Footprint, estimate
+from llmkit.training.memory import FLOAT, TRUST, Footprint, divisors, estimate
+from llmkit.training.schedule import first_long_step
 
 # What is proposed leaves some memory to others.
 MARGIN = 0.9
 
 
-def fitting_batch(recipe: Recipe, footprint: Footprint, have: int | None) -> str | None:
+def cuts(recipe: Recipe, longest: int) -> list[int]:
+    """The sizes of batch, rising, in which every step of the recipe has the examples it has.
+
+    longest: most tokens of an example; in steps of long ones fewer make a batch, which must come out even too.
+    """
+    t = recipe.train
+    found = divisors(t.batch_size * t.accumulate)
+    if first_long_step(t.steps, recipe.objective.long_share) == t.steps or longest <= t.seq_len:
+        return found
+
+    def long_ones(size: int) -> int:
+        return max(1, size * t.seq_len // longest) * (t.batch_size * t.accumulate // size)
+
+    return [size for size in found if long_ones(size) == long_ones(t.batch_size)]
+
+
+def fitting_batch(recipe: Recipe, config: ModelConfig, footprint: Footprint, have: int | None) -> str | None:
     """The same step in smaller parts; None when not even one example fits."""
     t = recipe.train
     examples = t.batch_size * t.accumulate
-    batch_size = None if have is None else footprint.largest_batch(examples, int(MARGIN * have))
+    room = 0 if have is None else int(MARGIN * have)
+    fit = (d for d in cuts(recipe, config.max_seq_len) if footprint.need(d, examples // d).total <= room)
+    batch_size = max(fit, default=None)
     if batch_size is None:
         return None
     flags = f"--set train.batch_size={batch_size} --set train.accumulate={examples // batch_size}"

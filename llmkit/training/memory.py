@@ -84,11 +84,6 @@ class Footprint:
         other = int(HOLES * (n.gradients + activations) + LIBRARIES) if self.on_host else 0
         return Need(n.parameters, n.embedding_parameters, n.weights, n.gradients, n.optimizer, activations, other)
 
-    def largest_batch(self, examples: int, have: int) -> int | None:
-        """The most examples of one pass that fit into `have` bytes and divide those of a step; None when not one."""
-        fits = (d for d in divisors(examples) if self.need(d, examples // d).total <= have)
-        return max(fits, default=None)
-
 
 def divisors(n: int) -> list[int]:
     """All whole numbers that divide `n`, rising."""

@@ -105,7 +105,7 @@ def make_plan(recipe: Recipe, store: Path) -> Plan:
         refuse_what_cannot_fit(
             need,
             device,
-            lambda: fitting_batch(recipe, footprint, have) or fitting_size(recipe, config, have),
+            lambda: fitting_batch(recipe, config, footprint, have) or fitting_size(recipe, config, have),
             is_measured=True,
         )
         checkpoint = need.checkpoint + (need.weights if recipe.is_finetune else 0)

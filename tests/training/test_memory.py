@@ -9,7 +9,7 @@ import torch
 
 from llmkit.errors import OutOfMemory
 from llmkit.recipe.load import load_recipe
-from llmkit.training.fitting import fitting_batch, fitting_size, scaled_config
+from llmkit.training.fitting import MARGIN, fitting_batch, fitting_size, scaled_config
 from llmkit.training.memory import HOLES, LIBRARIES, Footprint, Need, divisors, estimate, refuse_what_cannot_fit
 from llmkit.training.peak import peak_of
 
@@ -52,21 +52,34 @@ def test_a_process_is_larger_than_its_tensors():
     assert inside.other == 0
 
 
-def test_the_largest_batch_divides_the_step_and_fits():
-    f = footprint()
+def test_the_batch_that_is_named_divides_the_step_and_fits():
+    recipe = load_recipe("gpt-mini", ["train.batch_size=48", "train.accumulate=2"])
+    f, config = footprint(), scaled_config_of(recipe)
     for have in range(12_000, 120_000, 7000):
-        found = f.largest_batch(96, have)
-        fitting = [d for d in divisors(96) if f.need(d, 96 // d).total <= have]
-        assert found == max(fitting, default=None)
+        fitting = [d for d in divisors(96) if f.need(d, 96 // d).total <= int(MARGIN * have)]
+        hint = fitting_batch(recipe, config, f, have)
+        assert hint is None if not fitting else f"batch_size={fitting[-1]} " in (hint or "")
+        assert not fitting or f"accumulate={96 // fitting[-1]}:" in (hint or "")
 
 
-def test_the_batch_that_is_named_fits_and_the_next_does_not():
-    recipe = load_recipe("gpt-mini", ["train.batch_size=16", "train.accumulate=2"])
-    have = 40_000
-    hint = fitting_batch(recipe, footprint(), have)
-    assert hint is not None
-    assert "--set train.batch_size=16 --set train.accumulate=2" in hint
-    assert fitting_batch(recipe, footprint(per_example=10.0**9), have) is None
+def test_the_batch_that_is_named_leaves_long_examples_of_later_steps_as_many():
+    wanted = ["train.batch_size=32", "train.seq_len=32", "model.max_seq_len=128", "objective.long_share=0.5"]
+    recipe = load_recipe("bert-mini", wanted)
+    config = scaled_config_of(recipe, "masked_lm")
+
+    def hint(room_for):
+        have = int(footprint().need(room_for, 32 // room_for).total / MARGIN) + 1
+        return fitting_batch(recipe, config, footprint(), have)
+
+    assert "batch_size=4 " in hint(4)
+    # 2 examples of 32 tokens make one of 128, not half of one: a step of 8 long examples would become one of 16.
+    assert hint(2) is None
+
+
+def test_not_one_example_that_fits_names_no_batch():
+    recipe = load_recipe("gpt-mini", [])
+    assert fitting_batch(recipe, scaled_config_of(recipe), footprint(per_example=10.0**9), 40_000) is None
+    assert fitting_batch(recipe, scaled_config_of(recipe), footprint(), None) is None
 
 
 def test_the_size_that_is_named_fits():
@@ -81,11 +94,11 @@ def test_the_size_that_is_named_fits():
     assert need.lasting > 10**8
 
 
-def scaled_config_of(recipe):
+def scaled_config_of(recipe, head="causal_lm"):
     from llmkit.models.registry import load_family
 
     config_class = load_family(recipe.model.family).config_class
-    return config_class(**recipe.model.fields, vocab_size=4096, head="causal_lm")
+    return config_class(**recipe.model.fields, vocab_size=4096, head=head)
 
 
 def test_a_refusal_tells_the_sum_by_part(monkeypatch):
