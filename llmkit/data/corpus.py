@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmkit.data.corpus_writer import FILES, FORMAT, TARGET, Progress, Settings, write_corpus, write_pairs
+from llmkit.data.corpus_writer import FILES, FORMAT, TARGET, Progress, Settings, origins_of, write_corpus, write_pairs
 from llmkit.data.digests import count_common
 from llmkit.data.encoding import Encode, encoder_for
 from llmkit.data.known_files import KnownFiles, is_settled, state_of, write_note
@@ -141,7 +141,7 @@ class TokenCorpus:
         final = cache / f"corpus-{key}"
         found = cls._open(final, key, verify=verify)
         if found is not None:  # the same text may have come by another name
-            return replace(found, report=replace(found.report, source=source.describe()))
+            return replace(found, report=found.report.renamed(source.describe(), origins_of(source)))
         try:
             cache.mkdir(parents=True, exist_ok=True)
             staged = Path(tempfile.mkdtemp(prefix=".tmp-corpus-", dir=cache))

@@ -219,7 +219,7 @@ def write_corpus(
                 f"no text in {source.describe()}",
                 "use more text; of a small one hold out a larger part (data.validation_fraction)",
             )
-        out.note(key, content, out.report(source.describe(), _origins(source)))
+        out.note(key, content, out.report(source.describe(), origins_of(source)))
 
 
 def write_pairs(
@@ -253,11 +253,11 @@ def write_pairs(
         if not out.n_tokens:
             raise InputRefused(f"no pairs in {source.describe()}", "each has a side that is empty or white space")
         other.note(key, target_content, target := other.report("target"))
-        report = out.report(source.describe(), _origins(source)).with_target(target, left_out)
+        report = out.report(source.describe(), origins_of(source)).with_target(target, left_out)
         out.note(key, hashlib.sha256(f"{content} {target_content}".encode()).hexdigest(), report)
 
 
-def _origins(source: Corpus | Pairs) -> tuple[str, ...]:
+def origins_of(source: Corpus | Pairs) -> tuple[str, ...]:
     return source.origins() if isinstance(source, Together) else ()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -47,6 +47,11 @@ class DataReport:
     def with_target(self, target: DataReport, n_left_out: int) -> DataReport:
         """The report of pairs, given that of the other side."""
         return replace(self, target=target, n_empty=n_left_out)
+
+    def renamed(self, source: str, origins: Sequence[str]) -> DataReport:
+        """The same counts of the same text that comes by other names."""
+        shares = tuple(replace(share, name=name) for share, name in zip(self.shares, origins, strict=True))
+        return replace(self, source=source, shares=shares)
 
     @property
     def bytes_per_token(self) -> float:

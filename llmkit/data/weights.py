@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from llmkit.data.codes import Codes
 from llmkit.data.order import permuted
@@ -29,12 +29,48 @@ _BLOCK = 1000
 T = TypeVar("T", Piece, Pair)
 
 
-@dataclass(frozen=True)
-class Weighted:
-    """Texts one after the other, each as often as its weight says."""
+P = TypeVar("P", Corpus, Pairs)
+S = TypeVar("S", bound="_Together[Any]")
 
-    parts: tuple[Corpus, ...]
+
+@dataclass(frozen=True)
+class _Together(Generic[P]):
+    """Parts with their weights, as one text."""
+
+    parts: tuple[P, ...]
     weights: tuple[float, ...]
+
+    def epoch_bytes(self) -> float:
+        """The size of an epoch, in which parts come as often as they weigh."""
+        return sum(w * part.about_bytes() for w, part in zip(self.weights, self.parts, strict=True))
+
+    def about_bytes(self) -> int:
+        """The size of all parts, each read once."""
+        return sum(part.about_bytes() for part in self.parts)
+
+    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
+        """See Source.fingerprint."""
+        lines: list[str] = [
+            f"{part.fingerprint(sha256)} {w!r}" for part, w in zip(self.parts, self.weights, strict=True)
+        ]
+        return hashlib.sha256("\n".join(["weighted 1", *lines]).encode()).hexdigest()
+
+    def describe(self) -> str:
+        """One phrase for a header."""
+        return " + ".join(self.origins())
+
+    def origins(self) -> tuple[str, ...]:
+        """What each part is, by its number."""
+        return tuple(f"{part.describe()} x {w:g}" for part, w in zip(self.parts, self.weights, strict=True))
+
+    def spooled(self: S, directory: Path) -> S:
+        """See Source.spooled."""
+        return replace(self, parts=tuple(part.spooled(directory) for part in self.parts))
+
+
+@dataclass(frozen=True)
+class Weighted(_Together[Corpus]):
+    """Texts one after the other, each as often as its weight says."""
 
     def pieces(self) -> Iterator[Piece]:
         """The pieces of an epoch; `origin` is the number of the part, `again` marks all but the first reading."""
@@ -52,37 +88,10 @@ class Weighted:
             found.add_all(part.codes())
         return found.ordered()
 
-    def epoch_bytes(self) -> float:
-        """The size of an epoch, in which parts come as often as they weigh."""
-        return sum(w * part.about_bytes() for w, part in zip(self.weights, self.parts, strict=True))
-
-    def about_bytes(self) -> int:
-        """The size of all parts, each read once."""
-        return sum(part.about_bytes() for part in self.parts)
-
-    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
-        """See Source.fingerprint."""
-        return _fingerprint(self.parts, self.weights, sha256)
-
-    def describe(self) -> str:
-        """One phrase for a header."""
-        return _described(self.parts, self.weights)
-
-    def origins(self) -> tuple[str, ...]:
-        """What each part is, by its number."""
-        return _origins(self.parts, self.weights)
-
-    def spooled(self, directory: Path) -> Weighted:
-        """See Source.spooled."""
-        return replace(self, parts=tuple(part.spooled(directory) for part in self.parts))
-
 
 @dataclass(frozen=True)
-class WeightedPairs(BothSides):
+class WeightedPairs(_Together[Pairs], BothSides):
     """Parallel texts one after the other, each as often as its weight says."""
-
-    parts: tuple[Pairs, ...]
-    weights: tuple[float, ...]
 
     def pairs(self) -> Iterator[Pair]:
         """The pairs of an epoch; `origin` and `again` as in Weighted."""
@@ -92,30 +101,6 @@ class WeightedPairs(BothSides):
     def documents(self) -> Iterator[str]:
         """The texts of all parts, each once: what a tokenizer is learned from."""
         return (text for part in self.parts for text in part.documents())
-
-    def epoch_bytes(self) -> float:
-        """See Weighted."""
-        return sum(w * part.about_bytes() for w, part in zip(self.weights, self.parts, strict=True))
-
-    def about_bytes(self) -> int:
-        """See Pairs."""
-        return sum(part.about_bytes() for part in self.parts)
-
-    def fingerprint(self, sha256: Sha256 = file_sha256) -> str:
-        """See Pairs."""
-        return _fingerprint(self.parts, self.weights, sha256)
-
-    def describe(self) -> str:
-        """See Pairs."""
-        return _described(self.parts, self.weights)
-
-    def origins(self) -> tuple[str, ...]:
-        """What each part is, by its number."""
-        return _origins(self.parts, self.weights)
-
-    def spooled(self, directory: Path) -> WeightedPairs:
-        """See Pairs."""
-        return replace(self, parts=tuple(part.spooled(directory) for part in self.parts))
 
 
 def open_weighted(
@@ -209,16 +194,3 @@ def _some(items: Iterator[T], fraction: float) -> Iterator[T]:
         index += 1
         if is_taken(index, fraction):
             yield item
-
-
-def _fingerprint(parts: Sequence[Corpus | Pairs], weights: Sequence[float], sha256: Sha256) -> str:
-    found = [f"{part.fingerprint(sha256)} {weight!r}" for part, weight in zip(parts, weights, strict=True)]
-    return hashlib.sha256("\n".join(["weighted 1", *found]).encode()).hexdigest()
-
-
-def _origins(parts: Sequence[Corpus | Pairs], weights: Sequence[float]) -> tuple[str, ...]:
-    return tuple(f"{part.describe()} x {weight:g}" for part, weight in zip(parts, weights, strict=True))
-
-
-def _described(parts: Sequence[Corpus | Pairs], weights: Sequence[float]) -> str:
-    return " + ".join(_origins(parts, weights))

@@ -92,3 +92,17 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, weights):
     a, b = records(tmp_path / "a.tsv", ["x"]), records(tmp_path / "b.tsv", ["y"])
     with pytest.raises(UsageError, match=r"data\.weights"):
         open_weighted([a, b], weights, fraction=0)
+
+
+def test_a_renamed_source_is_reported_by_its_new_name(tmp_path):
+    b = records(tmp_path / "b.tsv", ["b0", "b1"])
+
+    def report(name):
+        train, _ = open_weighted([records(tmp_path / name, ["one"]), b], [1, 2], fraction=0)
+        found = TokenCorpus.build(train, letters, cache=tmp_path / "cache", tokenizer_digest="t", vocab_size=300)
+        return found.key, [share.name for share in found.report.shares]
+
+    (key, first), (same, second) = report("a.tsv"), report("renamed.tsv")
+    assert key == same
+    assert "a.tsv" in first[0]
+    assert "renamed.tsv" in second[0]
