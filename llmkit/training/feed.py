@@ -10,8 +10,8 @@ from llmkit.training.objectives.objective import Batch, Objective, Picks
 from llmkit.training.parallel.world import ALONE, World
 from llmkit.training.seeds import Purpose, generators
 
-_PAGES_HELD = 64
-"""Steps after which the pages of the text are given back, or in an epoch all of it would count as memory in use."""
+_PAGES_HELD = 16
+"""Steps after which the pages of the text are given back: else all of it would count as memory in use in the end."""
 
 
 class Feed:
