@@ -26,8 +26,8 @@ def main() -> None:
         sys.exit(complete(sys.argv[2:]))
     from llmkit.cli.app import run
 
-    if "LLMKIT_LAUNCH" in os.environ:  # one of several processes of a run
-        from llmkit.cli.launch import deliver, sign_in
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # one of several processes of a run
+        from llmkit.cli.launched import deliver, sign_in
 
         code = deliver(run(sys.argv[1:])) if sign_in() else 0
         for stream in (sys.stdout, sys.stderr):

@@ -1,8 +1,4 @@
-"""`pretrain --devices N`: start torchrun on this machine, pass signals on, end with the exit code of the run.
-
-torchrun itself only knows success and failure, and starts failed processes anew. So those that it starts for us write
-how the run ended into a file, the verdict, and end well wherever nothing would be gained by another attempt.
-"""
+"""`pretrain --devices N`: start torchrun on this machine, pass signals on, end with the exit code of the run."""
 
 from __future__ import annotations
 
@@ -17,18 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llmkit.cli.launched import ASKED, HEARING, LAUNCHER, PLACE, VERDICT, is_alive, read_number
 from llmkit.errors import LlmkitError
 
-# Directory of the verdict and of the processes' numbers, for the processes that torchrun starts for us.
-PLACE = "LLMKIT_LAUNCH"
-VERDICT = "verdict"
 # After so many attempts that a killed process ended, the run is given up.
 RESTARTS = 3
-# Seconds that processes get to end by themselves once there is a verdict.
+# Seconds that processes get to end by themselves once there is a verdict, or to hear what is asked of them.
 GRACE = 20.0
-# Codes after which another attempt may do better: a lost process, a bug.
-_AGAIN = (1, 70)
-_PASSED_ON = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, n)]
+_PASSED_ON = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 
 def launch(arguments: Sequence[str], processes: int, threads: int) -> int:
@@ -46,9 +38,12 @@ def launch_again(processes: int, threads: int) -> int:
 
 
 class _Launch:
+    """One run. asked: the signals that came; told: which process heard of how many of them."""
+
     def __init__(self, place: Path) -> None:
         self.place = place
         self.asked: list[int] = []
+        self.told = (0, 0)
         self.child: subprocess.Popen[bytes] | None = None
 
     def run(self, arguments: Sequence[str], processes: int, threads: int) -> int:
@@ -63,108 +58,106 @@ class _Launch:
             "OMP_NUM_THREADS": str(each),
             **os.environ,
             PLACE: str(self.place),
+            LAUNCHER: str(os.getpid()),
         }
-        before = {number: signal.signal(number, self._pass_on) for number in _PASSED_ON}
+        handlers = dict.fromkeys(_PASSED_ON, self._note) | {"SIGQUIT": self._quit, "SIGTSTP": self._pause}
+        before = {}
+        for name, handler in handlers.items():
+            number = getattr(signal, name, None)
+            # What the parent told us to ignore (nohup, background jobs) stays ignored.
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
         try:
             # Signals of the terminal reach this process alone, or the run would hear each of them twice.
             self.child = subprocess.Popen(command, env=environment, start_new_session=True)
             return self._wait(self.child)
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number, old in before.items():
+                signal.signal(number, old)
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
-        since = None
+        over = deaf = None
+        first, attempts = None, 0
         while child.poll() is None:
             time.sleep(0.1)
+            found = read_number(self.place / "0")
+            if found != first and found is not None:
+                first, attempts = found, attempts + 1
+                self._say_again(attempts - 1)
             if (self.place / VERDICT).exists():
-                since = since or time.monotonic()
+                over = over or time.monotonic()
                 # Once all have ended torchrun has nothing left to do, but takes seconds for it.
-                if time.monotonic() > since + GRACE or not any(map(_is_alive, self._numbers())):
+                if time.monotonic() > over + GRACE or not any(map(is_alive, self._numbers())):
                     self._end()
-        with contextlib.suppress(OSError, ValueError):
-            return int((self.place / VERDICT).read_text())
+            elif self.asked and not self._tell():
+                deaf = deaf or time.monotonic()
+                if time.monotonic() > deaf + GRACE:
+                    self._end()
+        if (verdict := read_number(self.place / VERDICT)) is not None:
+            return verdict
+        self._end()  # torchrun may have been killed: the others must not go on unseen
         if self.asked:
             return 128 + self.asked[-1]
         raise LlmkitError(
-            f"the processes of the run ended {RESTARTS + 1} times before it was over, see above",
+            f"the processes ended before the run was over, {attempts} of {RESTARTS + 1} times, see above",
             "the same command goes on from the newest checkpoint",
         )
 
-    def _pass_on(self, number: int, frame: Any) -> None:
-        """To the first process, which agrees with the others; asked a second time by Ctrl-C, end them all."""
+    def _tell(self) -> bool:
+        """Pass the newest signal on to the first process, which agrees with the others; again to the one that takes its
+        place, should it die. False as long as there is none that hears."""
+        first = read_number(self.place / HEARING)
+        if first is None:
+            return False
+        if self.told != (first, len(self.asked)):
+            self.told = first, len(self.asked)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first, self.asked[-1])
+        return True
+
+    def _say_again(self, attempt: int) -> None:
+        if attempt:
+            from llmkit.cli.training import say_plainly
+
+            say_plainly(f"warning: a process ended; all are started again ({attempt} of {RESTARTS})")
+
+    def _note(self, number: int, frame: Any) -> None:
+        """What is asked is passed on by `_wait`. Asked a second time by Ctrl-C, end them all."""
         again = number == signal.SIGINT and signal.SIGINT in self.asked
         self.asked.append(number)
-        first = _read_number(self.place / "0")
+        (self.place / ASKED).touch()
         if again:
             with contextlib.suppress(FileExistsError):
                 (self.place / VERDICT).touch(exist_ok=False)
                 (self.place / VERDICT).write_text("130")
             self._end()
-        elif first is None:
-            self._end()
-        else:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(first, number)
+
+    def _quit(self, number: int, frame: Any) -> None:
+        self.asked.append(number)
+        self._end()
+
+    def _pause(self, number: int, frame: Any) -> None:
+        """Ctrl-Z: those in sessions of their own would not hear of it. torchrun, which only waits for them, goes on."""
+        self._send(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._send(signal.SIGCONT)
 
     def _end(self) -> None:
         """End everything at once; the last checkpoint stays valid."""
-        for number in self._numbers():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
         if self.child is not None and self.child.poll() is None:
-            self.child.kill()
+            self.child.kill()  # first, or it would start the others anew
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
+        """To all processes that signed in."""
+        for process in filter(is_alive, self._numbers()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def _numbers(self) -> list[int]:
         """Process numbers of those that signed in."""
-        found = (_read_number(path) for path in self.place.glob("[0-9]*"))
+        found = (read_number(path) for path in self.place.glob("[0-9]*"))
         return [number for number in found if number is not None]
-
-
-def sign_in() -> bool:
-    """Called first thing by a process that torchrun started: leave its number. False when the run is over already."""
-    place = os.environ.get(PLACE)
-    if place is None:
-        return True
-    with contextlib.suppress(OSError):
-        (Path(place) / os.environ.get("RANK", "0")).write_text(str(os.getpid()))
-    return not (Path(place) / VERDICT).exists()
-
-
-def deliver(code: int) -> int:
-    """Write down how the run ended, if this process was started for that; the code for torchrun to see."""
-    place = os.environ.get(PLACE)
-    if place is None or code in _AGAIN:
-        return code
-    if os.environ.get("RANK") == "0" or code not in (0, 75, 130):
-        path = Path(place) / VERDICT
-        with contextlib.suppress(OSError):
-            fd = os.open(f"{path}.{os.getpid()}", os.O_WRONLY | os.O_CREAT, 0o666)
-            os.write(fd, str(code).encode())
-            os.close(fd)
-            if not path.exists():
-                os.rename(f"{path}.{os.getpid()}", path)
-    return 0
-
-
-def _read_number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _is_alive(number: int) -> bool:
-    try:
-        with open(f"/proc/{number}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"  # ended, and torchrun has not asked how yet
-    except OSError:
-        pass
-    try:
-        os.kill(number, 0)
-    except OSError:
-        return False
-    return not os.path.isdir("/proc/self")
 
 
 def _processors() -> int:

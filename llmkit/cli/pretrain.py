@@ -68,10 +68,11 @@ def pretrain(
         return
     if sweep:
         from llmkit.cli.sweeping import sweep_runs
+        from llmkit.errors import UsageError
 
+        if dry_run and devices not in (None, 1):
+            raise UsageError("--dry-run is for one process", "leave --devices out")
         if preview is not None:
-            from llmkit.errors import UsageError
-
             raise UsageError("--preview shows one recipe, --sweep trains several", "leave one of them out")
         path = one_recipe(recipe)
         sweep_runs(

@@ -174,11 +174,17 @@ def read_recipe(
 
 @contextlib.contextmanager
 def session(
-    directory: RunDirectory, talk: Talk, *, lock: bool = True, leave: Callable[[int], int] = lambda code: code
+    directory: RunDirectory,
+    talk: Talk,
+    *,
+    lock: bool = True,
+    is_meant: Callable[[], bool] = lambda: True,
+    leave: Callable[[int], int] = lambda code: code,
 ) -> Iterator[StopRequest]:
     """Own the run's directory and hear signals; a signal that comes before there is anything to save ends it here.
 
-    lock: without it, owning is left to the caller. leave: what is done last in such an end; the code to end with.
+    lock: without it, owning is left to the caller. is_meant: whether such an end was asked for; if not, the code is
+    1. leave: what is done last in it; the code to end with.
     """
     from llmkit.training.signals import StopRequest
 
@@ -190,6 +196,8 @@ def session(
         talk.close()
         if directory.is_locked:
             directory.remove_if_empty()
+        if not is_meant():
+            return 1
         saved = directory.checkpoints()
         where = f"its newest checkpoint is step {saved[-1].step}" if saved else "there was nothing to save yet"
         talk.warn(f"stopped by {stop.name} while getting ready; {where}. Run the same command to go on.")

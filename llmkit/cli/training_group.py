@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
 
 from llmkit.checkpoint.store import RunDirectory
-from llmkit.cli.launch import deliver
+from llmkit.cli.launched import begin_to_hear, deliver, was_asked
 from llmkit.cli.training import Talk, put_result, say_finished, session
 from llmkit.cli.training_run import OpenRun
 from llmkit.errors import UsageError
 from llmkit.recipe.schema import Recipe
 from llmkit.training.parallel.place import Place, refuse_to_spread
 from llmkit.training.resume import find_resumption, is_finished
+
+if TYPE_CHECKING:
+    from llmkit.training.parallel.world import World
 
 
 def carry_out_together(
@@ -32,20 +38,23 @@ def carry_out_together(
 
     Raises UsageError on all of them for what only one process can do.
     """
-    if recipe.is_finetune:
-        raise UsageError("finetune trains in one process", "start it without torchrun")
-    refuse_to_spread(recipe, place.size)
+    with said_once(place):
+        if recipe.is_finetune:
+            raise UsageError("finetune trains in one process", "start it without torchrun")
+        refuse_to_spread(recipe, place.size)
     talk = Talk(as_json, quiet) if place.is_first else Talk(False, True, is_mute=True)
-    with session(directory, talk, lock=False, leave=deliver) as stop:
+    with session(directory, talk, lock=False, is_meant=was_asked, leave=deliver) as stop:
+        begin_to_hear()
         # Else torch tells every user of DistributedDataParallel about an option that is chosen on purpose.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         from llmkit.training.device import choose_device
         from llmkit.training.parallel.world import join
 
-        device = choose_device(recipe.train.device, place)
+        with said_once(place):
+            device = choose_device(recipe.train.device, place)
         # In a thread, as a signal is not heard while native code waits for processes that may never come.
         world = stop.begin(lambda: join(place, device)).result()
-        with world.guard(), contextlib.ExitStack() as held:
+        with world.guard(), left(world), contextlib.ExitStack() as held:
             with world.together():
                 if world.is_first:
                     held.enter_context(directory.lock())
@@ -61,4 +70,24 @@ def carry_out_together(
                 if resumption is not None and world.is_first:
                     talk.recall(directory.path, resumption.step)
                 train(OpenRun(recipe, root, directory, resumption, allow, talk, stop, world))
+
+
+@contextlib.contextmanager
+def said_once(place: Place) -> Iterator[None]:
+    """What is refused here is refused on all processes alike: the first one says so."""
+    try:
+        yield
+    except UsageError as error:
+        error.is_told = not place.is_first
+        raise
+
+
+@contextlib.contextmanager
+def left(world: World) -> Iterator[None]:
+    """End the connection after a run that is finished or saved; after an error the others may not be there for it."""
+    try:
+        yield
+    except typer.Exit:
         world.leave()
+        raise
+    world.leave()

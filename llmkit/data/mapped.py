@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -34,7 +34,8 @@ def let_go() -> None:
     """
     if hasattr(mmap, "MADV_DONTNEED"):
         for file in list(_OPEN):
-            file.madvise(mmap.MADV_DONTNEED)
+            with suppress(OSError):  # pages that are locked into memory stay
+                file.madvise(mmap.MADV_DONTNEED)
 
 
 def stowed(blocks: Iterable[Sequence[NDArray[Any]]], dtypes: Sequence[str], place: Path | None) -> list[NDArray[Any]]:

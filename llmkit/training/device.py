@@ -53,12 +53,18 @@ def _device_among_several(name: str, place: Place) -> torch.device:
     kind = name.partition(":")[0]
     if kind == "mps" or (kind == "cuda" and not torch.cuda.is_available()):
         raise UsageError(f"several processes cannot train on {name!r} here", "use cpu, or auto to take what there is")
+    if kind == "cuda" and name != kind:
+        raise UsageError(
+            f"{place.size} processes cannot train on the one device {name!r}",
+            "each takes a GPU of its own: leave --device out, and choose GPUs with CUDA_VISIBLE_DEVICES",
+        )
     if kind == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    if place.local_rank >= torch.cuda.device_count():
+    # All of a machine's processes find the same, also those that would have a GPU: none waits for another in vain.
+    if place.local_size > torch.cuda.device_count():
         raise UsageError(
-            f"there is no GPU for process {place.local_rank} of this machine, which has {torch.cuda.device_count()}",
-            "start one process per GPU (--devices, --nproc-per-node)",
+            f"{place.local_size} processes on this machine cannot share {torch.cuda.device_count()} GPUs",
+            "start one process per GPU (--devices, --nproc-per-node), or add --device cpu",
         )
     torch.cuda.set_device(place.local_rank)
     return torch.device("cuda", place.local_rank)

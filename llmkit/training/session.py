@@ -88,9 +88,12 @@ def pretrain(
     # Each process holds its share of a batch; on processors all of them take from the same memory.
     share = max(1, recipe.train.batch_size // (world.size if device.type == "cuda" else 1))
     need = estimate(config, replace(recipe.train, batch_size=share), recipe.objective)
-    if device.type == "cuda" and recipe.train.parallel == "fsdp":
-        part = {name: getattr(need, name) // world.size for name in ("weights", "gradients", "optimizer")}
-        need = replace(need, **part)
+    # What each process holds: all of it, or its part; together on a machine's processors.
+    of_all = 1.0 if device.type == "cuda" else float(world.place.local_size)
+    if recipe.train.parallel == "fsdp":
+        of_all /= world.size
+    lasting = {name: int(of_all * getattr(need, name)) for name in ("weights", "gradients", "optimizer")}
+    need = replace(need, **lasting)
     with world.together():
         refuse_what_cannot_fit(need, device)
     seed_torch(recipe.train.seed, Purpose.WEIGHTS)
@@ -138,11 +141,13 @@ def train(
     Raises StorageError before the first step when the disk has no room for the checkpoints.
     """
     device = device or next(model.parameters()).device
-    progress = restore_weights(resumption, model, objective, best, world) if resumption is not None else None
+    with world.together():
+        progress = restore_weights(resumption, model, objective, best, world) if resumption is not None else None
     spread = spread_over(Learner(model, objective), recipe.train.parallel, world, device)
     optimizer = make_optimizer(spread.learner, recipe.train, spread)
-    if resumption is not None:
-        restore_optimizer(resumption, optimizer, spread)
+    with world.together():
+        if resumption is not None:
+            restore_optimizer(resumption, optimizer, spread)
     done, n_bytes = resumption.step if resumption else 0, checkpoint_bytes(model, optimizer, objective, spread, best)
     dtype = training_dtype(recipe.train.dtype, device)
     with world.together(), contextlib.ExitStack() as listening:

@@ -1,8 +1,14 @@
 """What the processes of one run tell the one that started them."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
-from llmkit.cli.launch import PLACE, VERDICT, deliver, sign_in
+from llmkit.cli.launch import _Launch
+from llmkit.cli.launched import ASKED, HEARING, LAUNCHER, PLACE, VERDICT, deliver, is_alive, sign_in, was_asked
 
 
 @pytest.fixture
@@ -48,6 +54,37 @@ def test_another_process_only_reports_what_the_first_may_not_know(started):
     assert (place / VERDICT).read_text() == "6"
 
 
+def test_nothing_is_begun_when_the_launcher_is_gone(started, monkeypatch):
+    started(0)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    monkeypatch.setenv(LAUNCHER, str(gone.pid))
+    assert not is_alive(gone.pid)
+    assert not sign_in()
+
+
+def test_a_signal_that_nobody_asked_for_is_torchrun_s(started):
+    assert was_asked(), "without a launcher every signal is the user's"
+    place = started(1)
+    assert not was_asked()
+    (place / ASKED).touch()
+    assert was_asked()
+
+
+def test_what_is_asked_is_told_once_to_each_first_process_that_hears(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(os, "kill", lambda process, number: told.append((process, number)))
+    launch = _Launch(tmp_path)
+    launch._note(signal.SIGTERM, None)
+    assert not launch._tell()
+    for process in (101, 101, 102, 102):
+        (tmp_path / HEARING).write_text(str(process))
+        assert launch._tell()
+    launch._note(signal.SIGINT, None)
+    assert launch._tell()
+    assert told == [(101, signal.SIGTERM), (102, signal.SIGTERM), (102, signal.SIGINT)]
+
+
 def test_a_batch_that_processes_cannot_share_is_refused_before_any_is_started(llmkit):
     done = llmkit("pretrain", "gpt-mini", "--devices", "3")
     assert done.code == 2
@@ -57,6 +94,8 @@ def test_a_batch_that_processes_cannot_share_is_refused_before_any_is_started(ll
 def test_finetuning_in_several_processes_is_refused(llmkit, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "1")
     done = llmkit("finetune", "sst2")
     assert done.code == 2
     assert "finetune trains in one process" in done.err

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from llmkit.errors import UsageError
 from llmkit.models.registry import load_family
 from llmkit.nn.masks import FREE
 from llmkit.training.device import choose_device, fast_dtype, training_dtype
+from llmkit.training.parallel.place import Place
 from llmkit.training.precision import mixed_precision
 
 CPU = torch.device("cpu")
@@ -113,3 +115,18 @@ def test_a_device_that_is_not_here_is_refused():
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="no device 'cuda:3' here"):
             choose_device("cuda:3")
+
+
+def test_of_several_processes_each_takes_a_gpu_of_its_own_or_all_are_refused_alike(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    assert [choose_device("auto", Place(rank, 2, rank, 2)).index for rank in (0, 1)] == [0, 1]
+    assert taken == [0, 1]
+    for rank in range(3):
+        with pytest.raises(UsageError, match="3 processes on this machine cannot share 2 GPUs"):
+            choose_device("auto", Place(rank, 3, rank, 3))
+    assert choose_device("cpu", Place(2, 3, 2, 3)).type == "cpu"
+    with pytest.raises(UsageError, match="2 processes cannot train on the one device 'cuda:1'"):
+        choose_device("cuda:1", Place(0, 2, 0, 2))

@@ -14,7 +14,7 @@ from llmkit.training.schedule import first_long_step
 
 @dataclass(frozen=True)
 class Place:
-    """rank: number of this process among `size`; local_rank: among those of its machine.
+    """rank: number of this process among `size`; local_rank: among the `local_size` of its machine.
 
     attempt: how often torchrun started the processes before. On several machines each counts for itself, so there it
     is 0, and torchrun is to be told to make all connections anew (docs/distributed.md).
@@ -23,6 +23,7 @@ class Place:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
     attempt: int = 0
 
     @property
@@ -38,17 +39,23 @@ class Place:
         try:
             rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
             local = int(environment.get("LOCAL_RANK", rank))
+            local_size = int(environment.get("LOCAL_WORLD_SIZE", local + 1))
             is_one_machine = int(environment.get("LOCAL_WORLD_SIZE", -1)) == size
             attempt = int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)) if is_one_machine else 0
         except ValueError:
-            rank = size = local = -1
+            rank = size = local = local_size = -1
             attempt = 0
-        if not 0 <= rank < size or local < 0:
+        if not 0 <= rank < size or not 0 <= local < local_size:
             raise UsageError(
                 "RANK, WORLD_SIZE and LOCAL_RANK in the environment are not as torchrun sets them",
                 "unset them, or start the processes with torchrun",
             )
-        return cls(rank, size, local, attempt)
+        if size > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+            raise UsageError(
+                f"WORLD_SIZE is {size}, and MASTER_ADDR and MASTER_PORT do not say where the processes meet",
+                "start them with torchrun, or unset WORLD_SIZE to train in one process",
+            )
+        return cls(rank, size, local, local_size, attempt)
 
 
 def refuse_to_spread(recipe: Recipe, size: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,8 +17,10 @@ from llmkit.errors import LlmkitError, StorageError
 from llmkit.training.parallel.place import Place
 
 T = TypeVar("T")
-# How long processes wait for one that says nothing; one that is gone is noticed at once.
+# How long processes wait for one that says nothing while they train; one that is gone is noticed at once.
 PATIENCE = timedelta(minutes=30)
+# Seconds between two looks at who has come, at most.
+_LOOK = 0.2
 
 
 class World:
@@ -84,11 +87,12 @@ class Group(World):
         import torch.distributed as dist
 
         self._dist = dist
-        with self.guard():
+        with self.guard("could not reach the others"):
             store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
             # torchrun keeps one store for all its attempts: addresses that dead processes left there would be tried.
-            store = dist.PrefixStore(f"attempt {place.attempt}", store)
-            more = {"store": store, "rank": rank, "world_size": size, "timeout": PATIENCE}
+            self._store = dist.PrefixStore(f"attempt {place.attempt}", store)
+            self._meetings = 0
+            more = {"store": self._store, "rank": rank, "world_size": size, "timeout": PATIENCE}
             if device.type == "cuda":
                 dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device, **more)
             else:
@@ -141,6 +145,7 @@ class Group(World):
             where = f"{error.filename}: " if error.filename else ""
             found = StorageError(f"{where}{error.strerror or error}")
             found.__cause__ = error
+        self._meet()
         mine = None if found is None else [type(found).__name__, found.message, found.hint]
         told = self.exchange(mine)
         if found is not None and self.is_first:
@@ -153,16 +158,29 @@ class Group(World):
                 echo.is_told = not self.is_first
                 raise echo
 
+    def _meet(self) -> None:
+        """Wait until all have come here, however long that takes: the first may tokenize for hours, and an exchange
+        waits for PATIENCE only. Should one of them die, torchrun ends the others."""
+        self._meetings += 1
+        names = [f"meeting {self._meetings} process {rank}" for rank in range(self.size)]
+        with self.guard():
+            self._store.set(names[self.rank], "")
+            pause = 0.001
+            while not self._store.check(names):
+                time.sleep(pause)
+                pause = min(2 * pause, _LOOK)
+
     @contextlib.contextmanager
-    def guard(self) -> Iterator[None]:
-        """See World."""
+    def guard(self, what: str = "lost contact with another one") -> Iterator[None]:
+        """See World. what: has happened to this process, when there is such an error."""
         try:
             yield
         except RuntimeError as error:  # gloo's own errors are nothing else; nccl's are a child of it
             text = str(error)
             if isinstance(error, self._dist.DistError) or any(sign in text for sign in _LOST):
+                cause = (text.strip().splitlines() or [type(error).__name__])[0][:200]
                 raise PeerLost(
-                    f"process {self.rank} of {self.size} lost contact with another one",
+                    f"process {self.rank} of {self.size} {what} ({cause})",
                     "the same command goes on from the newest checkpoint",
                 ) from error
             raise

@@ -7,6 +7,8 @@ from llmkit.recipe.load import load_recipe
 from llmkit.training.parallel.place import Place, refuse_to_spread
 from llmkit.training.parallel.world import World
 
+MEETING = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
 
 def test_without_torchrun_a_process_is_alone():
     assert Place.from_environment({}) == Place(0, 1, 0)
@@ -14,8 +16,15 @@ def test_without_torchrun_a_process_is_alone():
 
 
 def test_the_place_is_what_torchrun_says():
-    place = Place.from_environment({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
-    assert (place.rank, place.size, place.local_rank, place.is_first) == (5, 8, 1, False)
+    place = Place.from_environment(
+        {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", **MEETING}
+    )
+    assert (place.rank, place.size, place.local_rank, place.local_size, place.is_first) == (5, 8, 1, 4, False)
+
+
+def test_processes_that_nobody_told_where_to_meet_are_refused():
+    with pytest.raises(UsageError, match="MASTER_ADDR"):
+        Place.from_environment({"RANK": "0", "WORLD_SIZE": "2"})
 
 
 @pytest.mark.parametrize(("rank", "size"), [("8", "8"), ("-1", "2"), ("x", "2"), ("0", "")])
@@ -80,6 +89,6 @@ def test_alone_nothing_is_changed_by_asking_all():
 
 
 def test_attempts_are_told_apart_where_they_share_a_store():
-    here = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RESTART_COUNT": "2"}
+    here = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RESTART_COUNT": "2", **MEETING}
     assert Place.from_environment({**here, "LOCAL_WORLD_SIZE": "2"}).attempt == 2
     assert Place.from_environment({**here, "LOCAL_WORLD_SIZE": "1"}).attempt == 0
