@@ -60,7 +60,7 @@ def carry_out_together(
                     held.enter_context(directory.lock())
             from llmkit.training.parallel.preparing import resume_together
 
-            found = world.first(lambda: find_resumption(directory, recipe, allow=allow, warn=talk.warn))
+            found = world.first(lambda: find_resumption(directory, recipe, allow=allow, warn=talk.warn), patient=True)
             with world.together():
                 resumption = resume_together(world, directory, found)
             if resumption is not None and is_finished(resumption, recipe):

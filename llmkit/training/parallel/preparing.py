@@ -19,7 +19,8 @@ def prepare_together(world: World, recipe: Recipe, store: Path, resumption: Resu
 
     The others find the tokenized text in the cache.
     """
-    prepared = world.first(lambda: prepare_in_cache(recipe, store, resumption, say=say))
+    # To tokenize a large text takes hours.
+    prepared = world.first(lambda: prepare_in_cache(recipe, store, resumption, say=say), patient=True)
     with tempfile.TemporaryDirectory() as place:
         files: dict[str, str] = {}
         with world.together():
@@ -32,7 +33,7 @@ def prepare_together(world: World, recipe: Recipe, store: Path, resumption: Resu
                 (Path(place) / name).write_text(text, encoding="utf-8")
         # One after another, as they would all do the same work.
         for turn in (True, False):
-            with world.together():
+            with world.together(patient=True):
                 if prepared is None and (world.place.local_rank == 0) == turn:
                     with text_cache(store) as cache:
                         prepared = prepare(recipe, store, cache, tokenizer=Path(place), say=lambda line: None)

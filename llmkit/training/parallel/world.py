@@ -59,8 +59,12 @@ class World:
         return value
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """What fails here on one process fails on all of them, at the end of the block: none waits for another."""
+    def together(self, *, patient: bool = False) -> Iterator[None]:
+        """What fails here on one process fails on all of them, at the end of the block: none waits for another.
+
+        patient: wait for the slowest however long it takes. Only where a signal ends a process at once: that one of
+        them is gone is noticed by torchrun alone, which ends the others.
+        """
         yield
 
     @contextlib.contextmanager
@@ -68,9 +72,9 @@ class World:
         """Inside, a lost connection is an error with a name."""
         yield
 
-    def first(self, work: Callable[[], T]) -> T | None:
+    def first(self, work: Callable[[], T], *, patient: bool = False) -> T | None:
         """`work` on the first process while the others wait; None there. It fails for all or for none."""
-        with self.together():
+        with self.together(patient=patient):
             return work() if self.is_first else None
         return None
 
@@ -132,7 +136,7 @@ class Group(World):
         return told
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self, *, patient: bool = False) -> Iterator[None]:
         """See World. Only errors of use, input and output are shared; a bug ends its process, and so the run."""
         found: LlmkitError | None = None
         try:
@@ -145,7 +149,8 @@ class Group(World):
             where = f"{error.filename}: " if error.filename else ""
             found = StorageError(f"{where}{error.strerror or error}")
             found.__cause__ = error
-        self._meet()
+        if patient:
+            self._meet()
         mine = None if found is None else [type(found).__name__, found.message, found.hint]
         told = self.exchange(mine)
         if found is not None and self.is_first:
@@ -159,8 +164,7 @@ class Group(World):
                 raise echo
 
     def _meet(self) -> None:
-        """Wait until all have come here, however long that takes: the first may tokenize for hours, and an exchange
-        waits for PATIENCE only. Should one of them die, torchrun ends the others."""
+        """Wait until all have come here, however long that takes: an exchange waits for PATIENCE only."""
         self._meetings += 1
         names = [f"meeting {self._meetings} process {rank}" for rank in range(self.size)]
         with self.guard():

@@ -14,7 +14,7 @@ from llmkit.training.parallel import world as module
 from llmkit.training.parallel.place import Place
 module.PATIENCE = timedelta(seconds=2)
 world = module.join(Place.from_environment(), torch.device("cpu"))
-made = world.first(lambda: time.sleep(5) or "made")
+made = world.first(lambda: time.sleep(5) or "made", patient=True)
 print(world.sums([world.rank + 1.0]), made)
 """
 
