@@ -131,6 +131,15 @@ def _apply(overrides: Iterable[str], given: dict[str, Given], report: Report) ->
             report.add("flag", f"`{path}` is a section", origin=f"--set {text}", fix=fix)
         else:
             given[path] = Given(flag_node(value), flag=f"--set {text}")
+    for path, other in (("data.target", "data.pair"), ("data.pair", "data.target")):
+        # Two ways to name the other side of pairs: a flag's takes the place of the file's.
+        if is_set_by_flag(given.get(path)) and other in given and given[other].flag is None:
+            del given[other]
+
+
+def is_set_by_flag(item: Given | None) -> bool:
+    """Whether a flag gives a key a value other than null."""
+    return item is not None and item.flag is not None and item.node.value is not None
 
 
 def _specs_for(given: dict[str, Given], sections: set[str], draft: Draft) -> dict[str, Spec]:

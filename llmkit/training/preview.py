@@ -12,6 +12,7 @@ from llmkit.recipe.tasks import TASKS
 from llmkit.tokenization.tokenizer import Tokenizer
 from llmkit.training.objectives.given import make_objective
 from llmkit.training.objectives.glimpse import Glimpse
+from llmkit.training.objectives.objective import Objective, Picks, joined
 from llmkit.training.prepare import prepare
 from llmkit.training.seeds import Purpose, generators
 from llmkit.training.session import given, model_config
@@ -33,10 +34,21 @@ def make_preview(recipe: Recipe, store: Path, count: int, *, say: Callable[[str]
     with tempfile.TemporaryDirectory(prefix="llmkit-preview-") as cache:
         prepared = prepare(recipe, store, Path(cache), say=say)
         objective = make_objective(given(recipe, prepared, model_config(recipe, prepared.tokenizer), store))
-        picks = objective.picks(0, count)
+        picks = first_picks(objective, recipe.train.batch_size, count)
         glimpses = objective.preview(picks, generators(recipe.train.seed, Purpose.CORRUPTION, picks.draw))
     task = TASKS[recipe.objective.name]
     return Preview(task.name, task.title, glimpses, spelled(prepared.tokenizer))
+
+
+def first_picks(objective: Objective, batch_size: int, count: int) -> Picks:
+    """The first `count` examples, asked for in whole batches as a run does; fewer where they would be of two kinds."""
+    found = [objective.picks(0, batch_size)]
+    while sum(len(picks.index) for picks in found) < count:
+        more = objective.picks(len(found) * batch_size, batch_size)
+        if more.stage != found[0].stage:
+            break
+        found.append(more)
+    return joined(found).part(0, count)
 
 
 def spelled(tokenizer: Tokenizer) -> Callable[[int], str]:

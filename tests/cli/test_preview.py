@@ -36,3 +36,11 @@ def test_json_has_ids_and_texts(preview):
 def test_the_examples_follow_from_the_seed(preview):
     assert preview("bert-mini").out == preview("bert-mini").out
     assert preview("bert-mini").out != preview("bert-mini", "--set", "train.seed=1").out
+
+
+def test_of_a_run_of_long_examples_alone_as_many_are_shown_as_are_asked_for(preview, llmkit, tmp_path):
+    for count in (1, 5, 40):
+        shape = ["--set", "objective.long_share=1", "--set", "data.stories=60", "--preview", str(count), "--json"]
+        done = llmkit("pretrain", "bert-mini", "--store", str(tmp_path / "runs"), *shape)
+        assert done.code == 0, done.err
+        assert len(json.loads(done.out)["examples"]) == count

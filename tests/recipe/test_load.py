@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llmkit.errors import LlmkitError, UsageError
 from llmkit.recipe.load import load_recipe, parse_recipe
 from llmkit.recipe.problems import RecipeProblems
+from llmkit.recipe.shipped import builtin_path
 
 
 def codes(error):
@@ -383,3 +384,14 @@ def test_an_empty_list_is_taken_where_it_is_what_a_recipe_says_by_itself(tmp_pat
     )
     recipe = load_recipe(str(path))
     assert parse_recipe(to_yaml(recipe), "again") == recipe
+
+
+def test_files_of_translations_take_the_place_of_the_recipes_own_pairs_and_the_other_way_round(tmp_path):
+    given = load_recipe("transformer-mini", ["data.train=a.txt", "data.target=b.txt"]).data
+    assert (given.target, given.pair) == ("b.txt", None)
+    path = tmp_path / "mine.yaml"
+    text = Path(builtin_path("transformer-mini")).read_text().replace("  pair: mirror", "  target: b.txt")
+    path.write_text(text)
+    given = load_recipe(str(path), ["data.pair=mirror"]).data
+    assert (given.target, given.pair) == (None, "mirror")
+    assert load_recipe("transformer-mini", ["data.target=null"]).data.pair == "mirror"
