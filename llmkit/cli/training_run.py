@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def with_largest_batch(recipe: Recipe, directory: RunDirectory, say: Callable[[s
     """What --auto-batch makes of the recipe; the choice is said, and with --json the plan and the run show it."""
     from llmkit.training.auto_batch import choose
 
-    chosen = choose(recipe, directory)
+    chosen = choose(recipe, directory, say)
     say(chosen.words())
     return chosen.applied_to(recipe)
 
@@ -87,6 +88,10 @@ def carry_out(
     if dry_run:
         if auto_batch:
             recipe = with_largest_batch(recipe, directory, (lambda line: None) if quiet or as_json else say_plainly)
+        from llmkit.render.console import is_terminal
+
+        if not quiet and not as_json and is_terminal(sys.stderr):
+            say_plainly("measuring a few steps, which takes a minute or two for a large model")
         show_plan(recipe, directory, as_json=as_json)
         return
     place = Place.from_environment()

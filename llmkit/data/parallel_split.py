@@ -32,7 +32,8 @@ def open_pairs(
     if target is not None:
         if pair is not None:
             raise UsageError(
-                f"data.target names files, and data.pair a column ({pair!r})", "the other side is in one of them: set the other to null"
+                f"data.target names files, and data.pair a column ({pair!r})",
+                "the other side is in one of them: set the other to null",
             )
         return LinePairs(source, open_source(target, errors=errors))
     if source.stories:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import sys
 import tempfile
 from pathlib import Path
 
-from llmkit.data.text_in import CHUNK, STDIN, call, check_readable, shown
+from llmkit.data.text_in import CHUNK, STDIN, call, check_readable, shown, text_lines
 from llmkit.errors import InputRefused, StorageError
 
 _SPOOLED: dict[Path, Path] = {}
@@ -34,7 +36,8 @@ def spool(path: Path, directory: Path) -> Path:
         if is_empty:
             os.unlink(temporary)
             raise InputRefused(f"{shown(path)} is empty", "put text into the pipe, or name a file")
-        final = directory / f"stdin-{digest.hexdigest()[:32]}{path.suffix}"
+        suffix = path.suffix or (".jsonl" if holds_records(Path(temporary)) else "")
+        final = directory / f"stdin-{digest.hexdigest()[:32]}{suffix}"
         os.replace(temporary, final)
         _SPOOLED[path] = final
         call(final, shown(path))
@@ -43,3 +46,11 @@ def spool(path: Path, directory: Path) -> Path:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise StorageError(f"cannot keep {shown(path)} in {directory}: {(e.strerror or str(e)).lower()}") from None
+
+
+def holds_records(path: Path) -> bool:
+    """Whether a stream without a name begins with a JSON object on a line of its own: nobody trains on its braces."""
+    with contextlib.suppress(InputRefused, ValueError, RecursionError):
+        first = next((line for _, line in text_lines(path, "replace") if line.strip()), "")
+        return isinstance(json.loads(first), dict)
+    return False

@@ -10,7 +10,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,8 +66,10 @@ class Batch:
         return replace(recipe, train=train, origins=origins)
 
 
-def choose(recipe: Recipe, directory: RunDirectory) -> Batch:
+def choose(recipe: Recipe, directory: RunDirectory, say: Callable[[str], None] = lambda line: None) -> Batch:
     """The largest batch that fits, or the one with which the run in `directory` began, so that it can go on.
+
+    say: hears what is being tried, which may take minutes for a large model.
 
     Raises OutOfMemory when not one example fits.
     """
@@ -80,11 +82,13 @@ def choose(recipe: Recipe, directory: RunDirectory) -> Batch:
     examples = t.batch_size * t.accumulate
     guess = estimate(config, replace(t, batch_size=1), recipe.objective)
     footprint = None
+    say(f"{FLAG}: measuring a few steps of {guess.parameters:,} parameters")
     if have is not None and guess.lasting < have:
         footprint = try_out(recipe, config, guess, device, have, lambda ref: read_model(resolve(ref, store))).footprint
     candidates = _candidates(recipe, config, guess, footprint, have)
     for batch_size in candidates[:MOST_TRIALS]:
         need = footprint.need(batch_size, examples // batch_size).total if footprint else None
+        say(f"{FLAG}: trying {batch_size} examples a pass")
         if fits(recipe, config, batch_size, device, store, have):
             return Batch(batch_size, examples // batch_size, "tried", need, have)
     free = f"{size(have)} are free" if have is not None else "there is no room"

@@ -48,6 +48,13 @@ def first_bad_gradient(parameters: Mapping[str, Tensor]) -> str | None:
     return f"gradient of {bad[-1]}" if bad else None
 
 
+def largest_gradient(parameters: Mapping[str, Tensor]) -> str:
+    """Which gradient is the largest, where all are finite and only their squares are not."""
+    found = {n: float(p.grad.abs().max()) for n, p in parameters.items() if p.grad is not None and p.grad.numel()}
+    name = max(found, key=lambda name: found[name])
+    return f"none, but the gradient of {name} is as large as {found[name]:.1e}"
+
+
 def is_finite(tensor: Tensor) -> bool:
     """Whether every number is."""
     return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())

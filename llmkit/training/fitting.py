@@ -10,7 +10,7 @@ from llmkit.models.registry import load_family
 from llmkit.recipe.resolved import flatten
 from llmkit.recipe.scaling import SMALLEST, scale
 from llmkit.recipe.schema import Recipe
-from llmkit.training.memory import FLOAT, TRUST, Footprint, divisors, estimate
+from llmkit.training.memory import FLOAT, HOLES, LIBRARIES, TRUST, Footprint, divisors, estimate
 from llmkit.training.schedule import first_long_step
 
 # What is proposed leaves some memory to others.
@@ -47,18 +47,20 @@ def fitting_batch(recipe: Recipe, config: ModelConfig, footprint: Footprint, hav
 
 
 def fitting_size(recipe: Recipe, config: ModelConfig, have: int | None) -> str | None:
-    """The largest model of the family that can be trained here with one example at a time, as `--size`."""
+    """The largest model of the family, smaller than `config`, that can be trained here with one example at a time, as
+    `--size`. Activations count as estimated, and what a process takes beyond its tensors too: it should hold."""
     if have is None or recipe.model is None:
         return None
     train = replace(recipe.train, batch_size=1)
-    target = int(MARGIN * have / (3 * FLOAT))
+    target = min(int(MARGIN * have / (3 * FLOAT)), estimate(config, train, recipe.objective).parameters)
     while target > SMALLEST:
         target = int(float(f"{0.85 * target:.2g}"))
         smaller = scaled_config(recipe, config, target)
         if smaller is None:
             continue
         need = estimate(smaller, train, recipe.objective)
-        if need.lasting + need.activations / TRUST <= MARGIN * have:
+        beyond = HOLES * (need.gradients + need.activations) + LIBRARIES
+        if need.lasting + need.activations / TRUST + beyond <= MARGIN * have:
             return f"the largest that fits here is about --size {_short(target)} (with --auto-batch)"
     return None
 

@@ -17,6 +17,8 @@ from llmkit.training.parallel.spread import Spread
 MOMENTUM = 0.95
 NEWTON_SCHULZ_STEPS = 5
 AS_ONE = (-1,)  # a matrix whose columns are spread over several dimensions
+# Elements of the matrices that are updated at once, whose update is held in several copies meanwhile.
+AT_ONCE = 2**24
 # Quintic whose iteration pulls all singular values towards 1 fast; it need not converge, roughly 0.7 to 1.2 will do.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
@@ -43,11 +45,17 @@ class Muon:
         self.heights = {n: tuple(heights.get(n, ())) for n in self.matrices}
         self.weight_decay, self.memory = weight_decay, momentum
         self.momentum = {n: torch.zeros_like(p) for n, p in self.matrices.items()}
+        shapes = spread.shapes if spread is not None else {n: p.shape for n, p in self.matrices.items()}
+        self._groups = grouped({n: torch.Size(shapes[n]).numel() for n in self.matrices}, AT_ONCE)
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Update every matrix that has a gradient, in place; matrices of one shape are orthogonalised together."""
-        names = [n for n, p in self.matrices.items() if p.grad is not None]
+        """Update every matrix that has a gradient, in place."""
+        for group in self._groups:
+            self._update([n for n in group if self.matrices[n].grad is not None], lr)
+
+    def _update(self, names: list[str], lr: float) -> None:
+        """Matrices of one shape are orthogonalised together."""
         gradients = [g for n in names if (g := self.matrices[n].grad) is not None]
         buffers = [self.momentum[n] for n in names]
         if not names:
@@ -79,6 +87,19 @@ class Muon:
     def state(self) -> dict[str, Tensor]:
         """The live momentum tensors by name; copying into them restores a saved state."""
         return {f"muon.momentum.{n}": t for n, t in self.momentum.items()}
+
+
+def grouped(sizes: Mapping[str, int], most: int) -> list[list[str]]:
+    """Names in runs whose sizes add up to at most `most`, or of a single name."""
+    groups: list[list[str]] = []
+    room = 0
+    for name, size in sizes.items():
+        if not groups or size > room:
+            groups.append([])
+            room = most
+        groups[-1].append(name)
+        room -= size
+    return groups
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from llmkit.errors import Diverged
 from llmkit.recipe.schema import TrainSettings
 from llmkit.training.device import training_dtype
-from llmkit.training.diagnosis import first_bad_gradient, first_bad_output
+from llmkit.training.diagnosis import first_bad_gradient, first_bad_output, largest_gradient
 from llmkit.training.evaluation import evaluate
 from llmkit.training.events import (
     End,
@@ -172,7 +172,7 @@ class Trainer:
         with self.spread.assembled(), self.precision():
             where = first_bad_output(self.learner, [b.to(self.device) for b in batches])
         wheres = self.world.exchange(where or bad_gradient)
-        where = next((found for found in wheres if found), "unknown")
+        where = next((found for found in wheres if found), None) or largest_gradient(self.spread.parameters)
         what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient norm became {norm} (loss {loss:.4g})"
         p = self.progress
         if s.nonfinite == "skip" and p.skipped_in_a_row < s.max_skips:

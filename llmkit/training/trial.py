@@ -21,6 +21,7 @@ from llmkit.training.learner import Learner
 from llmkit.training.made_up import made_up
 from llmkit.training.memory import Footprint, Need, activations, estimate
 from llmkit.training.meter import batch_flops
+from llmkit.training.muon import AT_ONCE, grouped, hidden_matrices
 from llmkit.training.objectives.objective import sum_of
 from llmkit.training.optim import make_optimizer
 from llmkit.training.peak import peak_of
@@ -120,10 +121,17 @@ def _scaled_up(recipe: Recipe, config: ModelConfig, need: Need, smaller: ModelCo
             need,
             footprint.fixed * grown,
             footprint.per_example * kept,
-            int(footprint.scratch * grown),
+            int(footprint.scratch * (_at_once(config) / _at_once(smaller) if t.optimizer == "muon" else grown)),
             footprint.on_host,
         )
     return Trial(trial.seconds * work, trial.flops * work, footprint)
+
+
+def _at_once(config: ModelConfig) -> int:
+    """Elements of the matrices that Muon updates together at most."""
+    with torch.device("meta"):
+        sizes = {name: p.numel() for name, p in hidden_matrices(family_of(config).build(config)).items()}
+    return max((sum(sizes[name] for name in group) for group in grouped(sizes, AT_ONCE)), default=1)
 
 
 def _rows(recipe: Recipe, config: ModelConfig, need: Need, have: int | None) -> int:

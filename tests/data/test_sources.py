@@ -204,3 +204,20 @@ def test_what_was_found_is_said_with_format_and_packing(tmp_path):
         (tmp_path / f"c{i}.tsv").write_text("text\nx")
     source = open_source(["stories", f"{tmp_path}/a.txt", f"{tmp_path}/b.jsonl", f"{tmp_path}/c*.tsv"], stories=1000)
     assert source.describe() == "1,000 built-in stories, a.txt (text), b.jsonl (JSON lines, gzip), 3 files (TSV)"
+
+
+@pytest.mark.parametrize(
+    ("data", "texts", "kind"),
+    [
+        (b'\n{"text": "One."}\n{"text": "Two."}\n', ["One.", "Two."], "JSON lines"),
+        (b'{ "Hello", she said.\n', ['{ "Hello", she said.\n'], "text"),
+        (b"[1, 2]\n", ["[1, 2]\n"], "text"),
+        (b'{"a":' * 50_000, ['{"a":' * 50_000], "text"),
+    ],
+)
+def test_stdin_is_known_by_its_first_line(data, texts, kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("llmkit.data.spool._SPOOLED", {})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
+    source = open_source("-").spooled(tmp_path)
+    assert "".join(source.documents()) == "".join(texts)
+    assert source.describe().endswith(f"({kind})")

@@ -135,3 +135,25 @@ def test_muon_leaves_embeddings_vectors_and_the_output_layer_to_adamw(tiny_model
     assert set(hidden_matrices(tiny_model())) >= {"qkv.weight", "up.weight", "down.weight"}
     assert "embedding.weight" not in hidden_matrices(tiny_model())
     assert not any("bias" in n for n in hidden_matrices(tiny_model()))
+
+
+def test_muon_updates_a_large_model_in_groups_that_need_little_memory_and_change_nothing(monkeypatch):
+    from llmkit.training import muon as module
+
+    def stepped(at_once):
+        monkeypatch.setattr(module, "AT_ONCE", at_once)
+        torch.manual_seed(0)
+        matrices = {f"m{i}": nn.Parameter(torch.randn(8, 8 + 8 * (i % 2))) for i in range(5)}
+        for matrix in matrices.values():
+            matrix.grad = torch.randn_like(matrix)
+        matrices["m3"].grad = None
+        muon = Muon(matrices, {}, weight_decay=0.1)
+        muon.step(0.1)
+        return muon, torch.cat([m.detach().flatten() for m in matrices.values()])
+
+    whole, expected = stepped(10**6)
+    parted, found = stepped(130)
+    assert [len(g) for g in whole._groups] == [5]
+    assert parted._groups == [["m0"], ["m1"], ["m2"], ["m3"], ["m4"]]
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+    assert module.grouped({"a": 5, "b": 5, "c": 1, "d": 20, "e": 2}, 10) == [["a", "b"], ["c"], ["d"], ["e"]]

@@ -158,6 +158,13 @@ def test_a_bad_number_stops_the_run_before_it_changes_anything(step, tiny_model,
     assert max(made.saver.write.saved, default=0) == step - 1
 
 
+def test_gradients_too_large_to_be_squared_are_told_by_the_largest(tiny_model, settings, causal):
+    made, _ = trainer(tiny_model(), causal, settings())
+    made.model.up.weight.register_hook(lambda gradient: torch.full_like(gradient, 1e25))
+    with pytest.raises(Diverged, match=r"first bad value: none, but the gradient of up\.weight is as large as 2\.0e\+25"):
+        made.run()
+
+
 class Bad(torch.nn.Linear):
     """Gives NaN in training at the steps in `at`, counted from 0 by `now`."""
 
