@@ -58,8 +58,9 @@ class History:
         return max((p.step for p in (*self.points[-1:], *self.validation[-1:])), default=0)
 
     def level(self, name: str) -> float | None:
-        """A number at the end of the log: the mean of its last lines, as single ones are noisy."""
-        found = [p.values[name] for p in self.points[-_LAST:] if name in p.values]
+        """A number at the end of the log: the mean of the last tenth of its lines, as single ones are noisy."""
+        last = min(_LAST, max(1, len(self.points) // 10))
+        found = [p.values[name] for p in self.points[-last:] if name in p.values]
         return sum(found) / len(found) if found else None
 
     @property

@@ -108,5 +108,5 @@ def test_a_log_becomes_a_row(tmp_path):
     lines += [{"event": "eval", "step": 10, "loss": 1.0, "better": True}, {"event": "eval", "step": 20, "loss": 1.5}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = read_result(Variant("a", {}), tmp_path, 0)
-    assert (found.loss, found.scores["loss"], found.best["loss"], found.best_step) == (4.5, 1.5, 1.0, 10)
+    assert (found.loss, found.scores["loss"], found.best["loss"], found.best_step) == (0.5, 1.5, 1.0, 10)
     assert (found.seconds, found.tokens_per_second) == (10.0, 200.0)
