@@ -22,7 +22,8 @@ _STYLES = {
     "moved": ("italic cyan", "~", "~", "from another place"),
     "special": ("dim", "", "", "framing"),
 }
-_LEFT = 9
+# Columns of the names of lanes and notes.
+_LEFT, _MOST_LEFT = 9, 16
 
 
 def show_preview(examples: Sequence[tuple[Lanes, Mapping[str, str]]], title: str, stream: TextIO) -> None:
@@ -34,14 +35,16 @@ def show_preview(examples: Sequence[tuple[Lanes, Mapping[str, str]]], title: str
     console = make_console(stream)
     color = wants_color(stream)
     console.print(Text(safe_text(title), "bold"))
+    names = [name for lanes, notes in examples for name in (*(lane for lane, _ in lanes), *notes)]
+    left = min(_MOST_LEFT, max(_LEFT, *map(len, names)))
     for number, (lanes, notes) in enumerate(examples, 1):
         table = Table.grid(padding=(0, 1))
-        table.add_column(width=_LEFT, style="dim", justify="right", no_wrap=True)
+        table.add_column(width=left, style="dim", justify="right", no_wrap=True)
         table.add_column(overflow="fold", ratio=1)
         for name, tokens in lanes:
             table.add_row(name, lane_text(tokens, color=color))
         for name, note in notes.items():
-            table.add_row(safe_text(name)[: 3 * _LEFT], Text(safe_text(note), "bold"))
+            table.add_row(safe_text(name), Text(safe_text(note), "bold"))
         console.print(Padding(Text(f"example {number}", "bold dim"), (1, 0, 0, 0)))
         console.print(table)
     console.print()

@@ -57,7 +57,8 @@ class TrainingPanel:
 
     def __init__(self, stream: TextIO) -> None:
         self.console: Console = make_console(stream)
-        self.columns = width(stream)
+        self.stream, self.columns = stream, width(stream)
+        self.widths: list[int] = []  # of the lines of the picture that stands there
         self.live: Live | None = None
         self.latest: dict[str, Mapping[str, Any]] = {}
         self.curve = LossCurve()
@@ -117,11 +118,23 @@ class TrainingPanel:
             self.curve.score(record["step"], record["loss"])
         now = time.monotonic()
         if self.live is not None and (kind != "step" or now - self.drawn > max(PACE, self.cost / SHARE)):
+            self._follow(self.live)
             self.live.update(self.picture(), refresh=True)
             self.drawn = time.monotonic()
             self.cost = self.drawn - now
         if kind == "end":
             self.close()
+
+    def _follow(self, live: Live) -> None:
+        """Lay out for the terminal's width of now. Where it has changed the terminal has wrapped the lines that stand
+        there anew, and only we can tell how many they are: Rich would take back too few, or too many."""
+        columns = width(self.stream)
+        if columns == self.columns:
+            return
+        rows = sum(max(1, -(-cells // columns)) for cells in self.widths)
+        self.stream.write("\r" + (f"\x1b[{rows - 1}A" if rows > 1 else "") + "\x1b[J")
+        live._live_render._shape = None  # what stood there is gone
+        self.console.width = self.columns = columns
 
     def _print(self, line: str, style: str = "default") -> None:
         # A line the terminal breaks itself, as it must where a word is too long, is no trouble above the picture.
@@ -137,6 +150,7 @@ class TrainingPanel:
             body.truncate(self.room, overflow="ellipsis")
             # Lines and no table: Rich would lay that out anew each time, which takes longer than all the rest.
             found.append(Text.assemble((f"{name:<{_LABEL + _GAP}}", "dim"), body, no_wrap=True, overflow="crop"))
+        self.widths = [line.cell_len for line in found]
         return Group(*found)
 
     @property

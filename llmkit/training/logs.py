@@ -129,7 +129,7 @@ def plain(event: Event) -> str:
             + (f" processes={event.processes}" if event.processes > 1 else "")
         )
     if isinstance(event, Step):
-        parts = "".join(f" {k}_loss={v:.4g}" for k, v in event.parts.items())
+        parts = "".join(f" {k}={v:.4g}" for k, v in event.parts.items())
         return (
             f"step={event.step} loss={event.loss:.4f}{parts} lr={event.lr:.3g} grad_norm={event.grad_norm:.3g} "
             f"tok/s={event.tokens_per_second:.0f} seq/s={event.examples_per_second:.1f}"

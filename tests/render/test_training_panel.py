@@ -188,3 +188,22 @@ def test_drawing_takes_a_small_share_of_the_time(monkeypatch):
         panel.show({**RECORDS[1], "step": 10 * i})
     assert 0.05 * len(draws) / now[0] < 0.0055
     panel.live.stop()
+
+
+def test_a_resized_terminal_is_followed_and_the_wrapped_picture_taken_back(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out = io.StringIO()
+    panel = TrainingPanel(out)
+    panel.show(RECORDS[0])
+    panel.show(RECORDS[3])
+    widths = list(panel.widths)
+    before = len(out.getvalue())
+    monkeypatch.setenv("COLUMNS", "40")
+    panel.show(RECORDS[3])
+    said = out.getvalue()[before:]
+    rows = sum(-(-n // 40) or 1 for n in widths)
+    assert rows > len(widths)
+    assert said.startswith(f"\r\x1b[{rows - 1}A\x1b[J")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+    assert all(len(line) <= 40 for line in re.split(r"[\r\n]", shown))
