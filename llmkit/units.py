@@ -8,6 +8,16 @@ def count(n: int | float) -> str:
     return _scaled(n, ("", " k", " M", " G", " T", " P"))
 
 
+def counted(n: int, what: str) -> str:
+    """`1, "document"` -> `1 document`; `2,000 documents` for more."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def be(n: int) -> str:
+    """The verb for so many."""
+    return "is" if n == 1 else "are"
+
+
 def size(n: int | float) -> str:
     """Bytes in decimal units: `84213760` -> `84.2 MB`."""
     return _scaled(n, (" B", " kB", " MB", " GB", " TB", " PB"))

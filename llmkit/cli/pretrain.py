@@ -64,6 +64,11 @@ def pretrain(
     if plot or svg is not None:
         from llmkit.cli.plotting import plot_runs
 
+        if preview is not None:
+            from llmkit.errors import UsageError
+
+            raise UsageError("--preview shows examples, --plot and --svg finished runs", "leave one of them out")
+
         plot_runs(recipe or [], run=run, sweep=sweep, store=store, svg=svg, x=x, y=y, as_json=as_json, quiet=quiet)
         return
     if sweep:

@@ -140,6 +140,11 @@ def one_recipe(recipes: list[str] | None) -> str:
             f"{len(recipes)} recipes were given; one is trained at a time",
             "or did you mean --plot, which takes several?",
         )
+    if recipes[0].endswith((".txt", ".md", ".jsonl", ".gz", ".zst", ".parquet")) or recipes[0] == "stories":
+        raise UsageError(
+            f"{recipes[0]} is a text to train on, not a recipe",
+            f"name a recipe (llmkit recipe ls), and the text by --set data.train={recipes[0]}",
+        )
     return recipes[0]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from llmkit.units import counted
+
 
 @dataclass(frozen=True)
 class Share:
@@ -64,18 +66,18 @@ class DataReport:
 
     def lines(self) -> list[str]:
         """What a reader should know, one fact a line; oddities only where there are some."""
-        what = "documents" if self.target is None else "pairs"
+        what = "document" if self.target is None else "pair"
         sides = " and ".join(side._size() for side in (self, self.target) if side is not None)
         name = f"{len(self.shares)} sources" if len(self.shares) > 1 else self.source
-        found = [f"{name}: {self.n_documents:,} {what}, {sides}"]
+        found = [f"{name}: {counted(self.n_documents, what)}, {sides}"]
         for share in self.shares if len(self.shares) > 1 else ():
             part = share.n_tokens / max(self.n_tokens, 1)
-            found.append(f"{share.name}: {share.n_documents:,} {what}, {100 * part:.1f} % of the tokens")
+            found.append(f"{share.name}: {counted(share.n_documents, what)}, {100 * part:.1f} % of the tokens")
         if self.n_duplicates:
-            found.append(f"{self.n_duplicates:,} {what} repeat an earlier one")
+            found.append(f"{counted(self.n_duplicates, what)} repeat{'s' * (self.n_duplicates == 1)} an earlier one")
         if self.n_empty:
-            empty = "empty documents" if self.target is None else "pairs with an empty side"
-            found.append(f"{self.n_empty:,} {empty} left out")
+            empty = counted(self.n_empty, f"empty {what}" if self.target is None else what)
+            found.append(f"{empty}{' with an empty side' if self.target is not None else ''} left out")
         return found
 
     def _size(self) -> str:

@@ -282,6 +282,8 @@ def stem_of(path: Path) -> str:
 def _found(part: str) -> list[Path]:
     if part == "-":
         return [STDIN]
+    if "://" in part:
+        raise UsageError(f"{part[:200]} is an address, and nothing is fetched from the network", "download it first")
     path = Path(part).expanduser()
     try:
         exists, is_dir = path.exists(), path.is_dir()
@@ -304,6 +306,8 @@ def _found(part: str) -> list[Path]:
         if not matches:
             raise StorageError(f"no file matches {part}")
         return matches
+    if "," in part and all(Path(name.strip()).exists() for name in part.split(",")):
+        raise StorageError(f"no such file: {part}", f"to name several, put them in brackets: [{part}]")
     check = nearest(part, [STORIES], most=1) if "/" not in part and "." not in part else []
     if check:
         raise StorageError(f"no such file: {part}", "did you mean 'stories'?")

@@ -30,7 +30,7 @@ from llmkit.training.ingredients import Ingredient
 from llmkit.training.learned import remembered
 from llmkit.training.resume import Resumption
 from llmkit.training.teacher import find
-from llmkit.units import size
+from llmkit.units import be, counted, size
 
 Say = Callable[[str], None]
 
@@ -94,8 +94,8 @@ def prepare(recipe: Recipe, store: Path, cache: Path, *, tokenizer: Path | None 
     ours = tokenize(train, "training")
     theirs = tokenize(validation, "validation") if validation is not None else None
     if theirs is not None and (common := theirs.count_common(ours)):
-        texts = "pairs" if task.form is Form.PAIRS else "documents"
-        say(f"validation: {common:,} {texts} are also in the training text, word for word")
+        texts = counted(common, "pair" if task.form is Form.PAIRS else "document")
+        say(f"validation: {texts} {be(common)} also in the training text, word for word")
     return Prepared(learned, ours, theirs, named)
 
 
@@ -103,12 +103,13 @@ def _lengths(corpus: TokenCorpus, most: int, form: Form) -> list[str]:
     """What becomes of text that is longer than an example; objectives on pairs say it themselves."""
     if form is Form.SENTENCES:
         longer = count_longer(corpus.sentence_starts, most)
-        return [f"{longer:,} sentences are longer than an example of {most} tokens, and cut up"] if longer else []
+        what = counted(longer, "sentence")
+        return [f"{what} {be(longer)} longer than an example of {most} tokens, and cut up"] if longer else []
     if form is Form.PAIRS or corpus.n_documents < 2:
         return []
     longer = count_longer(corpus.document_starts, most)
-    many = f"{longer:,} of {corpus.n_documents:,} documents"
-    return [f"{many} are longer than an example of {most} tokens, and spread over several"] if longer else []
+    many = f"{longer:,} of {counted(corpus.n_documents, 'document')}"
+    return [f"{many} {be(longer)} longer than an example of {most} tokens, and spread over several"] if longer else []
 
 
 def prepare_in_cache(recipe: Recipe, store: Path, resumption: Resumption | None, *, say: Say) -> Prepared:

@@ -103,3 +103,25 @@ def test_a_recipe_for_the_other_command_is_sent_there(pretrain, place):
     refused = pretrain(recipe="sst2")
     assert refused.code == 2
     assert "llmkit finetune sst2" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mybook.txt"], "mybook.txt is a text to train on, not a recipe"),
+        (["gpt-mini", "--preview", "1", "--plot"], "--preview shows examples"),
+        (["gpt-mini", "--set", "data.train=https://example.com/a.txt"], "nothing is fetched from the network"),
+    ],
+)
+def test_what_was_meant_is_said(words, said, llmkit):
+    done = llmkit("pretrain", *words)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_names_with_a_comma_between_are_several(llmkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("words " * 100)
+    done = llmkit("pretrain", "gpt-mini", "--set", "data.train=a.txt,b.txt")
+    assert "put them in brackets: [a.txt,b.txt]" in done.err

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -117,7 +118,7 @@ def test_it_is_said_what_the_validation_text_shares_and_what_becomes_of_long_tex
     assert "training: 50 of 50 documents are longer than an example of 4 tokens, and spread over several" in said
     said.clear()
     prepared(tmp_path, "masked", *names, "train.seq_len=4", said=said)
-    assert any("sentences are longer than an example of 4 tokens, and cut up" in line for line in said)
+    assert any(re.search("sentences? (is|are) longer than an example of 4 tokens, and cut up", line) for line in said)
 
 
 @pytest.mark.parametrize("key", ["target=x.tsv", "validation_target=x.tsv", "weights=[2]"])

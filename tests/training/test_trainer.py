@@ -161,7 +161,9 @@ def test_a_bad_number_stops_the_run_before_it_changes_anything(step, tiny_model,
 def test_gradients_too_large_to_be_squared_are_told_by_the_largest(tiny_model, settings, causal):
     made, _ = trainer(tiny_model(), causal, settings())
     made.model.up.weight.register_hook(lambda gradient: torch.full_like(gradient, 1e25))
-    with pytest.raises(Diverged, match=r"first bad value: none, but the gradient of up\.weight is as large as 2\.0e\+25"):
+    with pytest.raises(
+        Diverged, match=r"first bad value: none, but the gradient of up\.weight is as large as 2\.0e\+25"
+    ):
         made.run()
 
 
