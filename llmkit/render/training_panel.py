@@ -165,6 +165,7 @@ class TrainingPanel:
         threads = f"{start['threads']} thread{'s' if start['threads'] > 1 else ''}"
         fields = [
             Field(safe_line(str(start["run"])), 0, "bold"),
+            *([Field(f"goes on from step {start['step']:,}", 1)] if start["step"] else []),
             Field(f"{count(start['parameters'])} parameters", 1),
             Field(f"{count(start['examples'])} examples", 4),
             Field(f"{count(start['tokens_per_step'])} tokens a step", 3),

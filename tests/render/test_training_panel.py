@@ -207,3 +207,8 @@ def test_a_resized_terminal_is_followed_and_the_wrapped_picture_taken_back(monke
     assert said.startswith(f"\r\x1b[{rows - 1}A\x1b[J")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
     assert all(len(line) <= 40 for line in re.split(r"[\r\n]", shown))
+
+
+def test_a_run_that_goes_on_says_from_where(monkeypatch):
+    assert "goes on" not in drawn(100, monkeypatch)
+    assert "goes on from step 1,200" in drawn(100, monkeypatch, [{**RECORDS[0], "step": 1200}])
