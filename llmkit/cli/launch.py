@@ -18,8 +18,9 @@ from llmkit.errors import LlmkitError
 
 # After so many attempts that a killed process ended, the run is given up.
 RESTARTS = 3
-# Seconds that processes get to end by themselves once there is a verdict, or to hear what is asked of them.
+# Seconds that processes get to end once there is a verdict, or to hear what is asked of them; and by themselves.
 GRACE = 20.0
+_SOON = 2.0
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 
@@ -77,7 +78,7 @@ class _Launch:
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
         over = deaf = None
-        first, attempts = None, 0
+        first, attempts, is_called = None, 0, False
         while child.poll() is None:
             time.sleep(0.1)
             found = read_number(self.place / "0")
@@ -86,6 +87,11 @@ class _Launch:
                 self._say_again(attempts - 1)
             if (self.place / VERDICT).exists():
                 over = over or time.monotonic()
+                if not is_called and time.monotonic() > over + _SOON and first is not None and not is_alive(first):
+                    # The first process ended by itself: others may still wait for it, however long that takes.
+                    is_called = True
+                    (self.place / ASKED).touch()
+                    self._send(signal.SIGTERM)
                 # Once all have ended torchrun has nothing left to do, but takes seconds for it.
                 if time.monotonic() > over + GRACE or not any(map(is_alive, self._numbers())):
                     self._end()

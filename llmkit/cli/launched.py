@@ -40,10 +40,11 @@ def sign_in() -> bool:
 def begin_to_hear() -> None:
     """Called once signals are handled: those that came before are sent now, and the launcher's death is one of them."""
     place = _place()
-    if place is None or os.environ.get("RANK") != "0":
+    if place is None:
         return
-    with contextlib.suppress(OSError):
-        (place / HEARING).write_text(str(os.getpid()))
+    if os.environ.get("RANK") == "0":
+        with contextlib.suppress(OSError):
+            (place / HEARING).write_text(str(os.getpid()))
     threading.Thread(target=_watch, args=(place, _launcher()), daemon=True).start()
 
 
@@ -75,7 +76,8 @@ def deliver(code: int) -> int:
             os.close(fd)
             if not path.exists():
                 os.rename(f"{path}.{os.getpid()}", path)
-    return 0
+    # Without a launcher torchrun must hear of it, or it waits for the others, which may wait for this one.
+    return 0 if is_alive(_launcher()) else code
 
 
 def read_number(path: Path) -> int | None:

@@ -38,7 +38,7 @@ def carry_out_together(
 
     Raises UsageError on all of them for what only one process can do.
     """
-    with said_once(place):
+    with said_by(place.is_first):
         if recipe.is_finetune:
             raise UsageError("finetune trains in one process", "start it without torchrun")
         refuse_to_spread(recipe, place.size)
@@ -50,7 +50,7 @@ def carry_out_together(
         from llmkit.training.device import choose_device
         from llmkit.training.parallel.world import join
 
-        with said_once(place):
+        with said_by(place.local_rank == 0):  # machines differ
             device = choose_device(recipe.train.device, place)
         # In a thread, as a signal is not heard while native code waits for processes that may never come.
         world = stop.begin(lambda: join(place, device)).result()
@@ -73,12 +73,12 @@ def carry_out_together(
 
 
 @contextlib.contextmanager
-def said_once(place: Place) -> Iterator[None]:
-    """What is refused here is refused on all processes alike: the first one says so."""
+def said_by(is_this: bool) -> Iterator[None]:
+    """What is refused here is refused on several processes alike: one of them says so."""
     try:
         yield
     except UsageError as error:
-        error.is_told = not place.is_first
+        error.is_told = not is_this
         raise
 
 

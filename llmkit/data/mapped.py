@@ -48,6 +48,8 @@ def stowed(blocks: Iterable[Sequence[NDArray[Any]]], dtypes: Sequence[str], plac
     if place is None:
         kept = [[column.astype(d) for column, d in zip(block, dtypes, strict=True)] for block in blocks]
         return [np.concatenate([np.zeros(0, d), *(row[i] for row in kept)]) for i, d in enumerate(dtypes)]
+    # Whoever cleared the cache meanwhile has done no harm: what is laid down has no name anyway.
+    place = place if place.is_dir() else None
     try:
         with ExitStack() as stack:
             files = [stack.enter_context(tempfile.TemporaryFile(dir=place)) for _ in dtypes]
@@ -58,7 +60,7 @@ def stowed(blocks: Iterable[Sequence[NDArray[Any]]], dtypes: Sequence[str], plac
             return [_mapped_whole(file, dtype) for file, dtype in zip(files, dtypes, strict=True)]
     except OSError as e:
         raise StorageError(
-            f"cannot note in {place} where examples begin: {(e.strerror or str(e)).lower()}",
+            f"cannot note in {place or tempfile.gettempdir()} where examples begin: {(e.strerror or str(e)).lower()}",
             "free some space, or use another store",
         ) from None
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from llmkit.data.text_in import CHUNK, STDIN, call, check_readable, shown, text_lines
-from llmkit.errors import InputRefused, StorageError
+from llmkit.errors import InputRefused, LlmkitError, StorageError
 
 _SPOOLED: dict[Path, Path] = {}
 """Where the streams read in this process were kept: a stream can be read once only."""
@@ -50,7 +50,7 @@ def spool(path: Path, directory: Path) -> Path:
 
 def holds_records(path: Path) -> bool:
     """Whether a stream without a name begins with a JSON object on a line of its own: nobody trains on its braces."""
-    with contextlib.suppress(InputRefused, ValueError, RecursionError):
+    with contextlib.suppress(LlmkitError, ValueError, RecursionError):
         first = next((line for _, line in text_lines(path, "replace") if line.strip()), "")
         return isinstance(json.loads(first), dict)
     return False

@@ -51,6 +51,8 @@ def first_bad_gradient(parameters: Mapping[str, Tensor]) -> str | None:
 def largest_gradient(parameters: Mapping[str, Tensor]) -> str:
     """Which gradient is the largest, where all are finite and only their squares are not."""
     found = {n: float(p.grad.abs().max()) for n, p in parameters.items() if p.grad is not None and p.grad.numel()}
+    if not found:  # a process that holds no rows of any
+        return "unknown"
     name = max(found, key=lambda name: found[name])
     return f"none, but the gradient of {name} is as large as {found[name]:.1e}"
 

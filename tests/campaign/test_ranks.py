@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -47,14 +48,17 @@ def test_two_processes_of_which_one_is_killed_resume_to_the_very_same_bits():
 class Started:
     """A run in two processes: its launcher, and where the files of all lie."""
 
-    def __init__(self, directory, steps=4000, before=()):
-        (directory / "victim.yaml").write_text(RECIPE.replace("steps: 9", f"steps: {steps}"))
+    def __init__(self, directory, steps=4000, before=(), recipe=RECIPE):
+        (directory / "victim.yaml").write_text(recipe.replace("steps: 9", f"steps: {steps}"))
         (directory / "tmp").mkdir()
         self.directory, self.run = directory, directory / "runs" / "again"
         command = [*before, sys.executable, "-m", "llmkit", "pretrain", "victim.yaml"]
         command += ["--store", "runs", "--run", "again", "--devices", "2"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(directory / "tmp")}
-        self.launcher = subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True)
+        # The tests themselves may run under nohup, or in the background of a script, and hand that down.
+        self.launcher = subprocess.Popen(
+            command, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hear_all
+        )
 
     def number(self, name):
         """The process number in a file of the launcher's, once it is there."""
@@ -86,6 +90,11 @@ def started(tmp_path):
     yield start
     for run in found:
         run.launcher.terminate()
+
+
+def hear_all():
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def until(happened):
@@ -174,6 +183,43 @@ def test_a_run_whose_launcher_was_killed_saves_and_ends(started):
     assert next(run.directory.glob("tmp/llmkit-*/verdict")).read_text() == "75"
     last = run.records("step")[-1]["step"]
     assert (run.run / f"step-{last:06}" / "manifest.json").exists()
+
+
+LONG_TEXT = "train: words.txt, validation_fraction: 0.05"
+
+
+def while_learning(started, directory):
+    """A run whose first process learns a tokenizer, for seconds, while the other waits for it."""
+    rng = random.Random(0)
+    words = "\n".join(" ".join(f"w{rng.randrange(10**7):x}" for _ in range(50)) for _ in range(60_000))
+    (directory / "words.txt").write_text(words)
+    text = "train: stories, stories: 40, validation_fraction: 0.05"
+    assert text in RECIPE
+    recipe = RECIPE.replace(text, LONG_TEXT).replace("algorithm: char", "algorithm: unigram, vocab_size: 8000")
+    run = started(recipe=recipe)
+    run.number("hearing")
+    processes = run.number("0"), run.number("1")
+    time.sleep(3)
+    assert all(map(is_alive, processes))
+    return run, processes
+
+
+@pytest.mark.campaign
+def test_a_run_whose_launcher_is_killed_while_others_wait_for_the_first_process_ends(started, tmp_path):
+    run, processes = while_learning(started, tmp_path)
+    run.launcher.kill()
+    run.launcher.communicate()
+    until(lambda: not any(map(is_alive, processes)))
+
+
+@pytest.mark.campaign
+def test_ctrl_c_while_others_wait_for_the_first_process_is_heard_soon(started, tmp_path):
+    run, processes = while_learning(started, tmp_path)
+    run.launcher.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert run.end()[0] == 130
+    assert time.monotonic() - began < 12
+    assert not any(map(is_alive, processes))
 
 
 @pytest.mark.campaign

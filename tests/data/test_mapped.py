@@ -36,9 +36,18 @@ def test_no_blocks_are_no_numbers(tmp_path, on_disk):
     assert [(c.tolist(), c.dtype) for c in columns] == [([], np.int32), ([], np.int64)]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(StorageError, match=re.escape(f"cannot note in {tmp_path / 'gone'}")):
-        stowed(blocks(1, 1), ["int32", "int32"], tmp_path / "gone")
+def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(StorageError, match=re.escape(f"cannot note in {tmp_path} where examples begin: no space left")):
+        stowed(blocks(1, 1), ["int32", "int32"], tmp_path)
+
+
+def test_a_cache_that_was_cleared_meanwhile_does_no_harm(tmp_path):
+    (column,) = stowed(iter([[np.arange(3)]]), ["int32"], tmp_path / "gone")
+    assert column.tolist() == [0, 1, 2]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells how much of a file is in memory")
