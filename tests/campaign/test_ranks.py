@@ -178,7 +178,7 @@ def test_a_run_whose_launcher_was_killed_saves_and_ends(started):
     run.wait_for_step(3)
     first, second = run.number("0"), run.number("1")
     run.launcher.kill()
-    run.launcher.communicate()
+    run.launcher.wait()
     until(lambda: not is_alive(first) and not is_alive(second))
     assert next(run.directory.glob("tmp/llmkit-*/verdict")).read_text() == "75"
     last = run.records("step")[-1]["step"]
@@ -208,7 +208,7 @@ def while_learning(started, directory):
 def test_a_run_whose_launcher_is_killed_while_others_wait_for_the_first_process_ends(started, tmp_path):
     run, processes = while_learning(started, tmp_path)
     run.launcher.kill()
-    run.launcher.communicate()
+    run.launcher.wait()
     until(lambda: not any(map(is_alive, processes)))
 
 
