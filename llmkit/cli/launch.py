@@ -18,8 +18,9 @@ from llmkit.errors import LlmkitError
 
 # After so many attempts that a killed process ended, the run is given up.
 RESTARTS = 3
-# Seconds that processes get to end once there is a verdict, or to hear what is asked of them; and by themselves.
+# Seconds that processes get to end once there is a verdict, or to hear what is asked of them.
 GRACE = 20.0
+# Seconds after a verdict in which they are left to end by themselves.
 _SOON = 2.0
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 

@@ -258,6 +258,7 @@ def write_pairs(
 
 
 def origins_of(source: Corpus | Pairs) -> tuple[str, ...]:
+    """The names of what came together in a source, none of a single one."""
     return source.origins() if isinstance(source, Together) else ()
 
 
